@@ -1,0 +1,264 @@
+"""Tensors as frames: a spec in the header, then raw little-endian, C-contiguous buffers.
+
+    array ──pack──> (spec, [memoryview, ...])  ══ frames ══>  (spec, [buffer, ...]) ──unpack──> array
+
+Packing never copies a contiguous array: its frames are views of it. Unpacking one aligned frame gives a read-only view of the
+frame; several frames (a tensor over CHUNK_BYTES) are gathered into one new array. Nothing is ever pickled: string tensors
+travel as a MessagePack list of texts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from gpupool_wire.errors import LocalProtocolError, RemoteProtocolError
+from gpupool_wire.limits import CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_NDIM
+
+Array = NDArray[Any]
+Buffer = bytes | bytearray | memoryview
+
+_NATIVE = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
+#: Element types NumPy knows only through ml_dtypes (which onnx and JAX also use); both ends need it to exchange them.
+_EXTENDED = [
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "int4",
+    "uint4",
+    "int2",
+    "uint2",
+    "float4_e2m1fn",
+]
+STRING = "string"
+
+Dimension = Annotated[int, Meta(ge=0, le=2**48)]
+
+
+class TensorSpec(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """One tensor: its dtype by name, its shape, and how many frames it takes."""
+
+    dtype: str
+    shape: Annotated[tuple[Dimension, ...], Meta(max_length=MAX_NDIM)]
+    frames: Annotated[int, Meta(ge=0, le=4096)]
+    #: Bytes of the payload as it travels. For raw tensors that is their size in memory.
+    nbytes: Annotated[int, Meta(ge=0, le=MAX_MESSAGE_BYTES)]
+    coding: str = "raw"
+
+
+class NoneSpec(msgspec.Struct, frozen=True, array_like=True, tag="n"):
+    """An absent optional."""
+
+
+class MapSpec(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """A map from int64 or string keys to numbers, as ONNX's ZipMap returns it."""
+
+    keys: TensorSpec
+    values: TensorSpec
+
+
+class SequenceSpec(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """A list of tensors, maps or absent values. ONNX nests no deeper, so neither do we."""
+
+    items: list[TensorSpec | MapSpec | NoneSpec]
+
+
+ValueSpec = TensorSpec | NoneSpec | MapSpec | SequenceSpec
+#: What a model takes and gives: arrays, lists of them, maps, None.
+Value = Any
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """Return the NumPy dtype of a wire name; raise RemoteProtocolError for one that is not on the list or not installed."""
+    if name in _NATIVE:
+        return np.dtype(name)
+    if name == STRING:
+        return np.dtype(object)
+    if name in _EXTENDED:
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise RemoteProtocolError(f"a tensor of dtype {name} needs the package ml_dtypes on this side", dtype=name) from error
+        if hasattr(ml_dtypes, name):
+            extended: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+            return extended
+    raise RemoteProtocolError(f"dtype {name[:40]!r} is not one a tensor can have", dtype=name[:40])
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the wire name of a NumPy dtype; raise LocalProtocolError where it has none."""
+    if dtype.kind in "OUSTV" and dtype.name not in _EXTENDED:
+        if dtype.kind in "OUST":
+            return STRING
+        raise LocalProtocolError(f"arrays of dtype {dtype} cannot travel", dtype=str(dtype))
+    if dtype.name in _NATIVE or dtype.name in _EXTENDED:
+        return dtype.name
+    raise LocalProtocolError(f"arrays of dtype {dtype} cannot travel", dtype=str(dtype))
+
+
+def _chunks(view: memoryview) -> list[memoryview]:
+    return [view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES)]
+
+
+def _texts(array: Array) -> bytes:
+    flat = array.ravel().tolist()
+    try:
+        return msgspec.msgpack.encode([item.decode() if isinstance(item, bytes) else str(item) for item in flat])
+    except UnicodeError as error:
+        raise LocalProtocolError(f"a string tensor holds bytes that are not UTF-8: {error}") from error
+
+
+def pack_tensor(array: Array) -> tuple[TensorSpec, list[memoryview]]:
+    """Return the spec and frames of an array; the frames are views of it where it is C-contiguous and little-endian."""
+    name = name_of(array.dtype)
+    if array.ndim > MAX_NDIM:
+        raise LocalProtocolError(f"an array of {array.ndim} dimensions cannot travel; the limit is {MAX_NDIM}")
+    if name == STRING:
+        view = memoryview(_texts(array))
+    else:
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        # ascontiguousarray would turn 0-d into 1-d, hence the reshape through a flat uint8 view.
+        flat = np.ascontiguousarray(array).reshape(-1)
+        view = flat.view(np.uint8).data if flat.size else memoryview(b"")
+    if len(view) > MAX_MESSAGE_BYTES:
+        raise LocalProtocolError(
+            f"a tensor of {len(view)} bytes is over the {MAX_MESSAGE_BYTES} bytes one message may carry: split it",
+            nbytes=len(view),
+            limit=MAX_MESSAGE_BYTES,
+        )
+    frames = _chunks(view)
+    return TensorSpec(name, tuple(array.shape), len(frames), len(view)), frames
+
+
+def _gather(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
+    """Return the payload of `frames` as one flat uint8 array: a view of a single frame, else a gathered copy."""
+    if len(frames) == 1:
+        return np.frombuffer(frames[0], np.uint8)
+    gathered = np.empty(spec.nbytes, np.uint8)
+    start = 0
+    for frame in frames:
+        end = start + len(frame)
+        gathered[start:end] = np.frombuffer(frame, np.uint8)
+        start = end
+    return gathered
+
+
+def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
+    """Return the array of a spec and its frames, read-only where it is a view of a frame.
+
+    Raises RemoteProtocolError where spec and frames do not agree.
+    """
+    dtype = dtype_named(spec.dtype)
+    size = math.prod(spec.shape)
+    arrived = sum(len(frame) for frame in frames)
+    if spec.coding != "raw":
+        raise RemoteProtocolError(f"tensor coding {spec.coding[:40]!r} is not known here", coding=spec.coding[:40])
+    expected = spec.nbytes if spec.dtype == STRING else size * dtype.itemsize
+    if len(frames) != spec.frames or arrived != spec.nbytes or expected != spec.nbytes:
+        raise RemoteProtocolError(
+            f"a tensor of {spec.dtype}{list(spec.shape)} takes {expected} bytes; its header says {spec.nbytes} in "
+            f"{spec.frames} frames and {arrived} arrived in {len(frames)}"
+        )
+    if spec.dtype == STRING:
+        return _from_texts(spec, size, b"".join(frames))
+    if not frames:
+        return np.empty(spec.shape, dtype)
+    flat = _gather(spec, frames)
+    if dtype.itemsize > 1 and flat.ctypes.data % dtype.itemsize:
+        flat = flat.copy()  # small messages arrive inside libzmq's receive buffer, at any offset
+    return flat.view(dtype).reshape(spec.shape)
+
+
+def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
+    try:
+        texts = msgspec.msgpack.decode(payload, type=list[str])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise RemoteProtocolError(f"the payload of a string tensor is malformed: {error}") from error
+    if len(texts) != size:
+        raise RemoteProtocolError(f"a string tensor of shape {list(spec.shape)} holds {size} texts, not {len(texts)}")
+    array = np.empty(size, object)
+    array[:] = texts
+    return array.reshape(spec.shape)
+
+
+def pack_value(value: Value) -> tuple[ValueSpec, list[memoryview]]:
+    """Return spec and frames of an array, a list of arrays or maps, a map, or None."""
+    if value is None:
+        return NoneSpec(), []
+    if isinstance(value, Mapping):
+        keys, key_frames = pack_tensor(np.array(list(value.keys())))
+        values, value_frames = pack_tensor(np.array(list(value.values())))
+        return MapSpec(keys, values), key_frames + value_frames
+    if isinstance(value, list):
+        items: list[TensorSpec | MapSpec | NoneSpec] = []
+        frames: list[memoryview] = []
+        for item in value:
+            spec, item_frames = pack_value(item)
+            if isinstance(spec, SequenceSpec):
+                raise LocalProtocolError("a sequence of sequences cannot travel: ONNX has no such type")
+            items.append(spec)
+            frames += item_frames
+        return SequenceSpec(items), frames
+    return pack_tensor(np.asarray(value))
+
+
+def unpack_value(spec: ValueSpec, frames: Iterator[Buffer]) -> Value:
+    """Take this value's frames from `frames` and return the value; raise RemoteProtocolError where they do not agree."""
+    match spec:
+        case NoneSpec():
+            return None
+        case SequenceSpec():
+            return [unpack_value(item, frames) for item in spec.items]
+        case MapSpec():
+            keys, values = unpack_value(spec.keys, frames), unpack_value(spec.values, frames)
+            if keys.shape != values.shape or keys.ndim != 1:
+                raise RemoteProtocolError(f"a map of {keys.shape} keys and {values.shape} values is malformed")
+            return dict(zip(keys.tolist(), values.tolist(), strict=True))
+        case TensorSpec():
+            taken = [frame for _, frame in zip(range(spec.frames), frames, strict=False)]
+            return unpack_tensor(spec, taken)
+
+
+def pack_values(values: Iterable[Value]) -> tuple[list[ValueSpec], list[memoryview]]:
+    """Return the specs of several values and all their frames, in order."""
+    specs: list[ValueSpec] = []
+    frames: list[memoryview] = []
+    for value in values:
+        spec, more = pack_value(value)
+        specs.append(spec)
+        frames += more
+    return specs, frames
+
+
+def unpack_values(specs: Iterable[ValueSpec], frames: Iterable[Buffer]) -> list[Value]:
+    """Return the values of `specs`; raise RemoteProtocolError where frames are missing or left over."""
+    rest = iter(frames)
+    values = [unpack_value(spec, rest) for spec in specs]
+    if next(rest, None) is not None:
+        raise RemoteProtocolError("a message carries more frames than its header names")
+    return values
