@@ -43,9 +43,9 @@ def _table(
     welcome: type[m.Message],
     caller: tuple[type[m.Message], ...],
     host: tuple[type[m.Message], ...],
-    goodbye: tuple[type[m.Message], ...] = (),
+    goodbyes: tuple[tuple[Speaker, type[m.Message]], ...] = (),
 ) -> Table:
-    """Return the table of a conversation: greeting, welcome, then what each side may say while it is open."""
+    """Return the table of a conversation: greeting, welcome, then what each side may say while it is open, and how it ends."""
     rows: dict[Key, State] = {
         (State.NEW, Speaker.CALLER, greeting): State.GREETED,
         (State.GREETED, Speaker.HOST, welcome): State.OPEN,
@@ -55,9 +55,7 @@ def _table(
     }
     rows |= {(State.OPEN, Speaker.CALLER, kind): State.OPEN for kind in caller}
     rows |= {(State.OPEN, Speaker.HOST, kind): State.OPEN for kind in host}
-    for kind in goodbye:
-        rows[State.OPEN, Speaker.CALLER, kind] = State.CLOSED
-        rows[State.OPEN, Speaker.HOST, kind] = State.CLOSED
+    rows |= {(State.OPEN, speaker, kind): State.CLOSED for speaker, kind in goodbyes}
     return MappingProxyType(rows)
 
 
@@ -72,7 +70,7 @@ AGENT_AND_BROKER = _table(
     m.AgentWelcome,
     caller=(m.Beat,),
     host=(m.Assign, m.Revoke, m.BeatAnswer, m.Failed),
-    goodbye=(m.Bye,),
+    goodbyes=((Speaker.CALLER, m.Bye),),
 )
 CLIENT_AND_DOOR = _table(m.OpenLink, m.LinkOpened, caller=(), host=())
 CLIENT_AND_WORKER = _table(
@@ -90,7 +88,7 @@ CLIENT_AND_WORKER = _table(
         m.Probe,
         m.Failed,
     ),
-    goodbye=(m.Leave, m.LinkEnded),
+    goodbyes=((Speaker.CALLER, m.Leave), (Speaker.HOST, m.LinkEnded)),
 )
 
 
