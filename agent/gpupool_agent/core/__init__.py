@@ -1,0 +1,1 @@
+"""The agent's decisions, without sockets, threads or clocks."""
