@@ -10,7 +10,8 @@ The quantum: a worker executes only while it holds a Grant. Having work and no g
 gives a grant back with Settle after `quantum_ns` of wall time, or once it has had nothing to do for IDLE_NS. `used_ns` is the
 union of the execution intervals inside the grant; a call that outlasts the quantum runs to its end, and what it used beyond is
 in `used_ns` too. `Settle.more` is a Want at the same time. Unwant takes a Want back before it is granted (the caller has gone).
-From Want to the Settle without `more` the worker says Alive every ALIVE_S; silent for HANG_S in that time, it hangs.
+From Want to the Settle without `more` the worker says Alive every ALIVE_S; silent for HANG_S in that time, beyond a silence it
+announced (`Alive.quiet_ms`), it hangs.
 """
 
 from __future__ import annotations
@@ -146,6 +147,9 @@ class Settle(ChannelMessage, frozen=True, kw_only=True):
 
 class Alive(ChannelMessage, frozen=True, kw_only=True):
     """The worker does not hang."""
+
+    #: The worker may be silent this long from now on (ms): opening a large model holds Python's lock for longer than a beat.
+    quiet_ms: Count = 0
 
 
 class Changed(ChannelMessage, frozen=True, kw_only=True):
