@@ -106,7 +106,7 @@ class SliceLike(Protocol):
         """
 
     def environment(self) -> dict[str, str]:
-        """Return the variables (GPUPOOL_SLICE and, where it may be told, GPUPOOL_URL) with which a child process joins as a guest.
+        """Return the variables (GPUPOOL_SLICE above all) with which a child process joins as a guest.
 
         The slice keeps what they point to current for as long as it lives in this process, also when the slice moves.
         """
