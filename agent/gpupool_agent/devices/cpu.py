@@ -1,0 +1,154 @@
+"""The host CPU as a device: ONNX Runtime's CPU provider, bounded by ledger and operating system.
+
+Weights and tensors of calls are counted in the ledger before they are used. What ONNX Runtime allocates inside a call is not
+its Python API's to count, so the kernel holds that bound: RLIMIT_DATA (all private writable memory, see setrlimit(2)) is the
+process as it stands at start, plus the allowances below, plus the slice. A refused malloc inside ONNX Runtime is an error of
+that call, which becomes OutOfSliceMemory; the worker lives on. Its memory arena is off, because an arena keeps what it has once
+taken, which a limit that is shared and resized cannot use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import resource
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import onnxruntime as ort
+
+from gpupool_agent.core.ledger import mib
+from gpupool_agent.devices.base import Account, Device, Execution, Program, Surface
+from gpupool_agent.runtime import (
+    chosen_providers,
+    describe,
+    is_out_of_memory,
+    metadata,
+    run_options,
+    session_options,
+    silence,
+    translated,
+)
+from gpupool_wire.errors import ExecutionFailed, ModelRejected, OutOfSliceMemory
+from gpupool_wire.messages import ModelOptions
+from gpupool_wire.tensors import Value
+from gpupool_wire.units import MIB
+
+#: Beside the slice: frames on their way in and out, Python's own objects, malloc's slack. Two full-size messages' worth of
+#: frames in flight and as much again; measured, an idle worker that has served ten thousand calls holds a quarter of it.
+BASE_ALLOWANCE_BYTES = 256 * MIB
+#: Stack of each of the runtime's threads (glibc's default, which is mapped whole and counts whole).
+STACK_BYTES = 8 * MIB
+#: While a model is opened, ONNX Runtime holds its bytes, the parsed file and the session's own copy of the weights.
+OPENING_COPIES = 3
+
+
+class CpuDevice(Device):
+    """The host CPU."""
+
+    kind: ClassVar[str] = "cpu"
+    providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
+    #: Optimizing and pre-packing a model is work of the cores.
+    opens_in_quantum: ClassVar[bool] = True
+
+    def __init__(self, account: Account, *, index: int, threads: int) -> None:
+        super().__init__(account, index=index, threads=threads)
+        silence()
+        self._libc = ctypes.CDLL(None)
+        self._lock = threading.Lock()
+        self._programs = 0
+        self._opening_bytes = 0
+        self._base_bytes = 0
+
+    def bound(self) -> None:
+        """Let the kernel hold the slice's limit from now on. The process as it stands is the base."""
+        self._base_bytes = data_bytes()
+        super().bound()
+
+    def _bound(self) -> None:
+        if not self._base_bytes:
+            return  # not yet: the device is being set up, or a test uses it inside its own process
+        stacks = self._programs * 2 * self.threads * STACK_BYTES
+        limit = self._base_bytes + BASE_ALLOWANCE_BYTES + self.account.limit_bytes + stacks + self._opening_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+    def _open(self, model: bytes, options: ModelOptions, name: str) -> Program:
+        providers = chosen_providers(options.providers, self.providers)
+        made = session_options(options, threads=self.threads)
+        made.enable_cpu_mem_arena = False
+        # Threads that spin after a call would do so in the next slice's quantum.
+        if "session.force_spinning_stop" not in options.config:
+            made.add_session_config_entry("session.force_spinning_stop", "1")
+        with self._lock:
+            self._programs += 1
+            self._opening_bytes += OPENING_COPIES * len(model)
+            self._bound()
+        try:
+            with translated(ModelRejected, lambda: self._refusal(f"opening {name}")):
+                session = ort.InferenceSession(model, made, providers=providers)
+        except BaseException:
+            with self._lock:
+                self._programs -= 1
+            raise
+        finally:
+            with self._lock:
+                self._opening_bytes -= OPENING_COPIES * len(model)
+                self._bound()
+        surface = Surface(
+            inputs=describe(session.get_inputs()),
+            outputs=describe(session.get_outputs()),
+            initializers=describe(session.get_overridable_initializers()),
+            meta=metadata(session),
+            providers=session.get_providers(),
+        )
+        return Program(name=name, surface=surface, handle=session)
+
+    def _run(
+        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
+    ) -> Execution:
+        session: ort.InferenceSession = program.handle
+        with translated(ExecutionFailed, lambda: self._refusal(f"a call of {program.name}")):
+            options = run_options(config)
+            try:
+                values = session.run(outputs, feed, options)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # malloc keeps freed memory for reuse, in pieces that may be too small: give them back and try once more.
+                self._trim()
+                values = session.run(outputs, feed, options)
+        return Execution(values=values)
+
+    def _close(self, program: Program) -> None:
+        super()._close(program)
+        with self._lock:
+            self._programs -= 1
+            self._bound()
+        self._trim()
+
+    def _trim(self) -> None:
+        gc.collect()
+        self._libc.malloc_trim(0)
+
+    def _refusal(self, what: str) -> OutOfSliceMemory:
+        """Return the error for an allocation the kernel refused. How large it was, ONNX Runtime does not say."""
+        used = max(self.account.used_bytes, data_bytes() - self._base_bytes)
+        limit = self.account.limit_bytes
+        left = max(0, limit - used)
+        return OutOfSliceMemory(
+            f"{what} asked for more than the {mib(left)} left: the worker uses {mib(used)} of the slice's {mib(limit)}, of which "
+            f"{mib(self.account.used_bytes)} are weights and tensors of calls: ask for a larger slice, or close a session",
+            used_bytes=used,
+            asked_over_bytes=left,
+            limit_bytes=limit,
+        )
+
+
+def data_bytes() -> int:
+    """Return this process's private writable memory as RLIMIT_DATA counts it (VmData of proc(5))."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmData")
