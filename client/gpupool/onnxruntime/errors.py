@@ -1,0 +1,79 @@
+"""Turns what a worker reports into ONNX Runtime's own exceptions, and names what cannot work remotely."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gpupool_wire.errors import ExecutionFailed, GpupoolError, ModelRejected
+
+#: "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : ", which precedes the text of every status.
+STATUS = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+#: Exceptions of Python that ONNX Runtime's binding lets through; any other name becomes RuntimeError.
+_BUILTIN = ("RuntimeError", "ValueError", "TypeError", "MemoryError", "OverflowError", "NotImplementedError")
+#: Parsing has one text for bytes and another for files.
+_PARSING = ("Failed to load model because protobuf parsing failed.", "Protobuf parsing failed.")
+#: What ONNX Runtime says once a model is loaded and its nodes are matched with kernels; files and bytes read the same there.
+_AFTER_LOADING = re.compile(r"Could not find an implementation|inference_session\.cc|Exception during initialization")
+
+
+class RemoteLimit(GpupoolError, RuntimeError):
+    """Something of ONNX Runtime's surface cannot work on a remote slice."""
+
+    code = "remote_limit"
+
+
+def limit(name: str, reason: str) -> RemoteLimit:
+    """Return the error for a name that cannot work remotely."""
+    return RemoteLimit(f"{name} cannot work on a remote slice: {reason}")
+
+
+def ort_error(name: str, message: str) -> Exception:
+    """Return ONNX Runtime's exception of that class name; a builtin one or RuntimeError where it has none of that name."""
+    from gpupool.onnxruntime.wheel import exceptions
+
+    kind = getattr(exceptions(), name, None)
+    if kind is None and name in _BUILTIN:
+        kind = getattr(builtins, name)
+    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        return RuntimeError(message)
+    return kind(message)
+
+
+def loading_text(message: str, path: str | None, phase: str = "") -> str:
+    """Return the text ONNX Runtime has for a model that came from a file, from the one it has for bytes.
+
+    `phase` is "load" or "initialize" where the worker knows it; else it is guessed from the text.
+    """
+    if path is None or phase == "initialize" or (not phase and _AFTER_LOADING.search(message)):
+        return message
+    status = STATUS.match(message)
+    if status is None:
+        return message
+    rest = message[status.end() :]
+    return f"{status[0]}Load model from {path} failed:{_PARSING[1] if rest == _PARSING[0] else rest}"
+
+
+@contextmanager
+def translated(path: str | None = None) -> Iterator[None]:
+    """Raise ONNX Runtime's own exception for a ModelRejected or ExecutionFailed that carries one; others pass as they are."""
+    try:
+        yield
+    except ModelRejected as error:
+        if "ort_class" not in error.details:
+            raise
+        text = loading_text(error.message, path, str(error.details.get("phase", "")))
+        raise ort_error(str(error.details["ort_class"]), text) from error
+    except ExecutionFailed as error:
+        if "ort_class" not in error.details:
+            raise
+        raise ort_error(str(error.details["ort_class"]), error.message) from error
+
+
+def status_text(error: Exception) -> str:
+    """Return the message of a status without its prefix, as callbacks and bindings show it."""
+    text = str(error)
+    match = STATUS.match(text)
+    return text[match.end() :] if match else text
