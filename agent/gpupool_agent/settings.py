@@ -1,0 +1,113 @@
+"""What can be set for an agent, checked once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpupool_wire.addresses import Address, check_bind, parse_address
+from gpupool_wire.errors import UsageError
+from gpupool_wire.limits import AGENT_METRICS_PORT, BROKER_PORT, DOOR_PORT, WORKER_PORTS
+from gpupool_wire.units import parse_memory
+
+DEFAULT_BROKER = f"127.0.0.1:{BROKER_PORT}"
+DEFAULT_BIND = f"127.0.0.1:{DOOR_PORT}"
+DEFAULT_METRICS = f"127.0.0.1:{AGENT_METRICS_PORT}"
+DEFAULT_WORKER_PORTS = f"{WORKER_PORTS.start}-{WORKER_PORTS.stop - 1}"
+DEFAULT_MODEL_CACHE = "8GiB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """An agent's settings."""
+
+    node: str
+    broker: Address
+    #: Single use; empty where the node has its credential.
+    join_token: str
+    door: Address
+    #: The host clients reach the door and the workers at.
+    advertise_host: str
+    #: The port clients reach the door at; 0 is the one it is bound to.
+    advertise_port: int
+    #: First and last port of the workers; 0 and 0 is any free port.
+    worker_ports: tuple[int, int]
+    devices: tuple[str, ...]
+    #: None offers half of the machine's memory.
+    cpu_memory_mib: int | None
+    null_devices: int
+    #: Booked beside every slice of a GPU; None takes the default.
+    worker_overhead_mib: int | None
+    model_cache_bytes: int
+    home: Path
+    #: None serves no metrics.
+    metrics: Address | None
+    ready_file: Path | None
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the agent keeps its credential, its model cache and its workers' scratch folders."""
+        return self.home / "agent"
+
+
+def agent_settings(
+    *,
+    node: str = "",
+    broker: str = DEFAULT_BROKER,
+    join_token: str = "",
+    bind: str = DEFAULT_BIND,
+    advertise: str = "",
+    worker_ports: str = DEFAULT_WORKER_PORTS,
+    devices: tuple[str, ...] = (),
+    cpu_memory: str = "",
+    null_devices: int = 0,
+    worker_overhead: str = "",
+    model_cache: str = DEFAULT_MODEL_CACHE,
+    home: Path | None = None,
+    metrics: str = DEFAULT_METRICS,
+    ready_file: Path | None = None,
+    insecure: bool = False,
+) -> AgentSettings:
+    """Return settings from what people write; raise UsageError, with the way out, for what cannot be."""
+    door = check_bind(parse_address(bind, DOOR_PORT), insecure=insecure)
+    advertised = parse_address(advertise, 0) if advertise else Address(door.host, 0)
+    if advertised.host in {"0.0.0.0", "::"}:
+        raise UsageError(f"clients cannot connect to {advertised.host}: name this node's address with --advertise")
+    return AgentSettings(
+        node=node or socket.gethostname(),
+        broker=parse_address(broker, BROKER_PORT),
+        join_token=join_token,
+        door=door,
+        advertise_host=advertised.host,
+        advertise_port=advertised.port,
+        worker_ports=parse_ports(worker_ports),
+        devices=devices,
+        cpu_memory_mib=parse_memory(cpu_memory) if cpu_memory else None,
+        null_devices=null_devices,
+        worker_overhead_mib=parse_memory(worker_overhead) if worker_overhead else None,
+        model_cache_bytes=parse_memory(model_cache) * 1024 * 1024,
+        home=home or default_home(),
+        metrics=check_bind(parse_address(metrics, AGENT_METRICS_PORT), insecure=insecure) if metrics != "none" else None,
+        ready_file=ready_file,
+    )
+
+
+def parse_ports(text: str) -> tuple[int, int]:
+    """Return first and last port of "7201-7999"; "0" is any free port, (0, 0)."""
+    first, dash, last = text.strip().partition("-")
+    if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
+        raise UsageError(f'--worker-ports {text!r} is not understood: write first-last, such as "{DEFAULT_WORKER_PORTS}", or 0')
+    ports = int(first), int(last) if dash else int(first)
+    if ports != (0, 0) and not 1 <= ports[0] <= ports[1] <= 65_535:
+        raise UsageError(f"--worker-ports {text!r}: ports go from 1 to 65535, the smaller one first")
+    return ports
+
+
+def default_home() -> Path:
+    """Return GPUPOOL_HOME, else where the desktop standard puts state."""
+    if set_home := os.environ.get("GPUPOOL_HOME"):
+        return Path(set_home)
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "gpupool"
