@@ -1,0 +1,106 @@
+"""Reading lines: crops to batches of equal shape, class indexes per step to text (CTC).
+
+Source: Graves et al., "Connectionist Temporal Classification", ICML 2006 (best-path decoding); SVTR as PP-OCR ships it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gpupool_ocr.pages import Image
+from gpupool_ocr.sessions import Session
+
+#: The network reads lines of this height (pixels).
+HEIGHT = 48
+#: Narrow lines are padded to this width, as the network was trained; wider ones to whole steps of that many pixels, so that lines
+#: of about the same length share a batch.
+MIN_WIDTH = 320
+WIDTH_STEP = 32
+#: 80 times as wide as high: about 120 characters. Longer crops are squeezed.
+MAX_WIDTH = 3840
+#: Larger batches gain nothing on a CPU and little on a GPU.
+MAX_BATCH = 16
+BLANK = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a line says, and how sure the reader is (0 to 1)."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Crops of one shape. `indexes` say which they are."""
+
+    indexes: list[int]
+    #: uint8 (n, 48, widest crop, 3); what a narrower crop lacks is filled on the device.
+    images: NDArray[np.uint8]
+    #: The width the network sees.
+    width: int
+
+
+def scaled_width(crop: Image) -> int:
+    """Return the width of a crop scaled to HEIGHT."""
+    height, width = int(crop.shape[0]), int(crop.shape[1])
+    return max(1, min(MAX_WIDTH, math.ceil(HEIGHT * width / height)))
+
+
+def padded_width(width: int) -> int:
+    """Return the width the network sees for a line that is `width` wide."""
+    return max(MIN_WIDTH, math.ceil(width / WIDTH_STEP) * WIDTH_STEP)
+
+
+def make_batches(crops: list[Image]) -> Iterator[Batch]:
+    """Yield batches of crops that are exactly equally wide once scaled: other padding inside a batch would change the text."""
+    by_width: dict[int, list[int]] = defaultdict(list)
+    for index, crop in enumerate(crops):
+        by_width[scaled_width(crop)].append(index)
+    for width in sorted(by_width):
+        indexes = by_width[width]
+        for start in range(0, len(indexes), MAX_BATCH):
+            chosen = indexes[start : start + MAX_BATCH]
+            images = np.stack([cv2.resize(crops[index], (width, HEIGHT)) for index in chosen])
+            yield Batch(indexes=chosen, images=np.asarray(images, np.uint8), width=padded_width(width))
+
+
+class Recognizer:
+    """Reads crops. `session` takes uint8 images and a width, and gives class indexes and scores per step, see models.py."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._image, self._width = (argument.name for argument in session.get_inputs())
+        self.characters = characters_of(session)
+
+    def read(self, crops: list[Image]) -> list[Reading]:
+        """Return what each crop says, in their order."""
+        readings = [Reading("", 0.0)] * len(crops)
+        for batch in make_batches(crops):
+            width = np.array([batch.width], np.int64)
+            best, score = self._session.run(None, {self._image: batch.images, self._width: width})
+            for index, classes, scores in zip(batch.indexes, best, score, strict=True):
+                readings[index] = decode(classes, scores, self.characters)
+        return readings
+
+
+def characters_of(session: Session) -> list[str]:
+    """Return the text of every class: blank, the characters of the model's metadata, and the space PP-OCR appends."""
+    return ["", *session.get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
+
+
+def decode(classes: NDArray[np.integer], scores: NDArray[np.floating], characters: list[str]) -> Reading:
+    """Return the text of the best path: repeats count once, blanks not at all; the score is the mean of what is kept."""
+    kept = classes != BLANK
+    kept[1:] &= classes[1:] != classes[:-1]
+    if not kept.any():
+        return Reading("", 0.0)
+    return Reading("".join(characters[index] for index in classes[kept]), float(scores[kept].mean()))
