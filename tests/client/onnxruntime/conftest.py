@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +96,17 @@ class LocalSlice:
 
 
 @pytest.fixture
-def local_slice() -> Iterator[LocalSlice]:
+def local_slice() -> LocalSlice:
     return LocalSlice()
 
 
 @pytest.fixture
-def local_session() -> type[Any]:
+def local_session() -> Any:
     """The genuine class, for what to compare with."""
     return LocalSession
 
 
-ModelMaker = Callable[..., bytes]
+ModelMaker = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +119,7 @@ def unary() -> ModelMaker:
         op: str = "Identity",
         domain: str = "",
         ir: int = 10,
-    ) -> bytes:
+    ) -> Any:
         node = helper.make_node(op, ["x"], ["y"], domain=domain)
         ends = [helper.make_tensor_value_info(name, element, shape) for name in "xy"]
         opsets = [helper.make_opsetid("", 20)] + ([helper.make_opsetid(domain, 1)] if domain else [])
@@ -133,7 +133,7 @@ def unary() -> ModelMaker:
 def sequence_model() -> ModelMaker:
     """Returns a model that gives back a sequence of tensors."""
 
-    def make(element: int = TensorProto.FLOAT) -> bytes:
+    def make(element: int = TensorProto.FLOAT) -> Any:
         ends = [helper.make_tensor_sequence_value_info(name, element, None) for name in "xy"]
         graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "sequence", ends[:1], ends[1:])
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
@@ -142,7 +142,7 @@ def sequence_model() -> ModelMaker:
 
 
 @pytest.fixture(scope="session")
-def optional_model() -> bytes:
+def optional_model() -> Any:
     """A model that says whether its optional input is there."""
     inner = helper.make_optional_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, [2]))
     graph = helper.make_graph(
@@ -165,7 +165,7 @@ _ML = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 1)]
 
 
 @pytest.fixture(scope="session")
-def map_model() -> bytes:
+def map_model() -> Any:
     """A model that takes a map from texts to numbers."""
     node = helper.make_node("DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", string_vocabulary=["a", "b"])
     ends = (
@@ -176,7 +176,7 @@ def map_model() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def zip_model() -> bytes:
+def zip_model() -> Any:
     """A model that returns a list of maps."""
     result = onnx.TypeProto()
     result.sequence_type.elem_type.CopyFrom(_map_type(TensorProto.INT64))

@@ -66,7 +66,7 @@ FEEDS: dict[str, Any] = {
     "transposed": np.arange(6, dtype=F).reshape(2, 3).T,
     "reversed": np.arange(3, dtype=F)[::-1],
     "read-only": np.frombuffer(np.ones(2, F).tobytes(), F),
-    "masked": np.ma.array([1, 2], mask=[0, 1], dtype=F),
+    "masked": np.ma.array([1, 2], mask=[False, True], dtype=F),
     "float64": np.ones(2),
     "float16": np.ones(2, np.float16),
     "int32": np.ones(2, np.int32),
@@ -410,7 +410,7 @@ def test_every_public_method_of_the_local_class_is_there(local_session: Any) -> 
     assert public <= set(dir(ort.InferenceSession))
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Any, ...]] = {
     "set_tuning_results": ([],),
     "set_ep_dynamic_options": ({},),
     "get_input_epdevices": (),
@@ -483,7 +483,12 @@ def test_run_async_calls_back_with_results_or_the_text(feed: Any, unary: Any, lo
 def test_run_async_reports_a_callback_that_raises(unary: Any, local_slice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     told_of = threading.Event()
-    monkeypatch.setattr("sys.unraisablehook", lambda args: (seen.append(args), told_of.set()))
+
+    def hook(args: Any) -> None:
+        seen.append(args)
+        told_of.set()
+
+    monkeypatch.setattr("sys.unraisablehook", hook)
 
     def callback(results: Any, user_data: Any, error: str) -> None:
         raise ValueError("in the callback")
