@@ -163,7 +163,6 @@ class SliceTable:
         if entry is None:
             if assignment.epoch <= self._taken_back.get(assignment.slice_id, -1):
                 return []
-            self._taken_back.pop(assignment.slice_id, None)
             self._entries[assignment.slice_id] = self._appear(assignment, now_ns, confirmed=True)
             return [Confirmed(assignment=assignment)]
         known = entry.assignment
