@@ -38,6 +38,7 @@ class Link:
     channels: set[bytes] = field(default_factory=set)
     sessions: set[int] = field(default_factory=set)
     has_joined: bool = False
+    has_ended: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,6 +199,7 @@ class Sessions:
 
     def _end(self, ticket: bytes, reason: str) -> GoneLink:
         link = self._tickets.pop(ticket)
+        link.has_ended = True
         for channel_id in link.channels:
             self._channels.pop(channel_id, None)
         for session_id in link.sessions:

@@ -124,6 +124,8 @@ class Device(ABC):
     providers: ClassVar[tuple[str, ...]]
     #: Whether opening a model occupies the device itself, and so belongs into a quantum.
     opens_in_quantum: ClassVar[bool]
+    #: Calls that may run at the same time.
+    parallel_calls: ClassVar[int] = 2
 
     def __init__(self, account: Account, *, index: int, threads: int) -> None:
         self.account = account

@@ -84,7 +84,7 @@ class NullDevice(Device):
         names = [info.name for info in program.surface.outputs] if outputs is None else outputs
         if unknown := [name for name in names if name not in program.handle]:
             raise ExecutionFailed(f"Invalid output name: {unknown[0]}", ort_class="InvalidArgument")
-        return Execution(values=[_zeros(program.handle[name], known) for name in names], device_ns=0)
+        return Execution(values=[_zeros(program.handle[name], known) for name in names])
 
     def _bound(self) -> None:
         """There is no driver to tell."""

@@ -1,0 +1,232 @@
+"""Calls on their way through the worker: from a decoded message to a reply, on whichever thread has time.
+
+main ──submit──> queue ──> executors (runs) ─┐
+     ──submit──> queue ──> loader (models) ──┴─> done ──wakes──> main ──> socket
+     ──run_now──> (a short call, on main itself)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from gpupool_agent.core.sessions import Link
+from gpupool_agent.devices.base import Device
+from gpupool_agent.models import ModelCache
+from gpupool_agent.programs import Programs, SharedProgram
+from gpupool_agent.quantum import Quantum
+from gpupool_wire.errors import ExecutionFailed, GpupoolError, LeaseLost, OutOfSliceMemory, RemoteFault, RemoteProtocolError
+from gpupool_wire.messages import (
+    CloseSession,
+    Failed,
+    Message,
+    ModelMissing,
+    ModelStored,
+    OpenModel,
+    PutModel,
+    Result,
+    Run,
+    SessionClosed,
+    Timing,
+)
+from gpupool_wire.tensors import Buffer, Value, pack_values, unpack_values
+
+_log = logging.getLogger(__name__)
+_now = time.monotonic_ns
+
+#: A call below this runs on the thread that received it: handing it over and back costs about a tenth of a millisecond.
+QUICK_NS = 400_000
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Call:
+    """One request of one channel."""
+
+    channel_id: bytes
+    link: Link
+    message: OpenModel | PutModel | Run | CloseSession
+    frames: list[Buffer]
+    received_ns: int
+    #: The program of a Run, and the one a CloseSession gives up.
+    shared: SharedProgram | None = None
+    #: The inputs of a Run, once its frames are unpacked.
+    feed: dict[str, Value] | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Done:
+    """A call and its reply. `opened` is the program of a session that main has yet to number."""
+
+    call: Call
+    reply: Message | None
+    frames: list[Buffer] = field(default_factory=list)
+    opened: SharedProgram | None = None
+
+
+class Calls:
+    """The threads that work on calls, and what they have done."""
+
+    def __init__(self, device: Device, cache: ModelCache, quantum: Quantum) -> None:
+        self._device = device
+        self._cache = cache
+        self._quantum = quantum
+        self._programs = Programs(device, cache, quantum)
+        self._runs: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._loads: queue.SimpleQueue[Call | SharedProgram] = queue.SimpleQueue()
+        self.done: deque[Done] = deque()
+        #: Readable when `done` may hold something.
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.executed = 0
+
+    def start(self) -> None:
+        """Start the executors and the loader."""
+        for number in range(self._device.parallel_calls):
+            threading.Thread(target=self._execute, name=f"executor-{number}", daemon=True).start()
+        threading.Thread(target=self._load, name="loader", daemon=True).start()
+
+    def submit(self, call: Call) -> None:
+        """Hand a call to the threads that do such calls."""
+        if isinstance(call.message, Run):
+            self._runs.put(call)
+        else:
+            self._loads.put(call)
+
+    def release(self, shared: SharedProgram) -> None:
+        """Give up a program whose session has ended without being closed."""
+        self._loads.put(shared)
+
+    def run_now(self, call: Call) -> Done | None:
+        """Run a call on this thread; return None, and leave it to be tried again, where there is no grant at the moment."""
+
+        def run() -> Done | None:
+            self._prepare(call)
+            if not self._quantum.try_enter():
+                return None
+            return self._run_entered(call, queue_ns=0, throttle_ns=_now() - call.received_ns)
+
+        return self._answered(call, run)
+
+    def woken(self) -> None:
+        """Make `wake_fd` unreadable again, before `done` is emptied."""
+        try:
+            os.eventfd_read(self.wake_fd)
+        except BlockingIOError:
+            return
+
+    def wake(self) -> None:
+        """Wake whoever polls `wake_fd`."""
+        os.eventfd_write(self.wake_fd, 1)
+
+    def _finish(self, done: Done | None) -> None:
+        if done is not None:
+            self.done.append(done)
+            self.wake()
+
+    def _answered(self, call: Call, work: Callable[[], Done | None]) -> Done | None:
+        """Do the work of a call; whatever it raises becomes the reply."""
+        try:
+            return work()
+        except GpupoolError as error:
+            info = error.to_info()
+        except MemoryError as error:
+            account = self._device.account
+            info = OutOfSliceMemory(
+                f"the worker could not hold the tensors of this call: {error}",
+                used_bytes=account.used_bytes,
+                limit_bytes=account.limit_bytes,
+            ).to_info()
+        except Exception:  # noqa: BLE001 - a model may make any library raise anything; the worker serves others, too
+            kind = type(call.message).__name__
+            _log.exception("a call failed in an unforeseen way", extra={"action": "call_failed", "call": kind})
+            info = RemoteFault(f"the worker failed at this {kind}; its log says how").to_info()
+        return Done(call=call, reply=Failed(call_id=call.message.call_id, error=info))
+
+    # ── executors ──────
+
+    def _execute(self) -> None:
+        while True:
+            call = self._runs.get()
+            self._finish(self._answered(call, partial(self._run, call)))
+            del call  # else its tensors live until the next call
+
+    def _run(self, call: Call) -> Done:
+        if call.link.has_ended:
+            raise LeaseLost
+        queue_ns = _now() - call.received_ns
+        self._prepare(call)
+        return self._run_entered(call, queue_ns=queue_ns, throttle_ns=self._quantum.enter())
+
+    def _prepare(self, call: Call) -> None:
+        """Turn the frames of a Run into its inputs. Not device time: it comes before the quantum."""
+        if call.feed is not None or not isinstance(call.message, Run):
+            return
+        names = [name for name, _ in call.message.feed]
+        call.feed = dict(zip(names, unpack_values([spec for _, spec in call.message.feed], call.frames), strict=True))
+        call.frames = []  # those the arrays are no views of may go
+        if len(call.feed) != len(names):
+            raise RemoteProtocolError(f"a call names an input twice: {names}")
+
+    def _run_entered(self, call: Call, *, queue_ns: int, throttle_ns: int) -> Done:
+        """Run a call inside the quantum, which ends for it here, whatever happens."""
+        device_ns: int | None = None
+        started_ns = _now()
+        try:
+            message, shared = call.message, call.shared
+            if not isinstance(message, Run) or shared is None or call.feed is None:
+                raise RemoteProtocolError(f"{type(message).__name__} is not a call for an executor")
+            execution = self._device.run(shared.program, call.feed, message.outputs, message.run_config)
+            device_ns = execution.device_ns
+        finally:
+            executed_ns = _now() - started_ns
+            self._quantum.leave(device_ns, executed_ns)
+        self.executed += 1
+        shared.latest_ns = executed_ns
+        specs, frames = pack_values(_travelling(execution.values))
+        timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns)
+        return Done(call=call, reply=Result(call_id=message.call_id, outputs=specs, timing=timing), frames=list(frames))
+
+    # ── the loader ──────
+
+    def _load(self) -> None:
+        while True:
+            job = self._loads.get()
+            if isinstance(job, SharedProgram):
+                self._programs.release(job)
+                continue
+            self._finish(self._answered(job, partial(self._do_load, job)))
+            del job
+
+    def _do_load(self, call: Call) -> Done:
+        match call.message:
+            case OpenModel():
+                opened = self._programs.acquire(call.message)
+                if isinstance(opened, ModelMissing):
+                    return Done(call=call, reply=opened)
+                return Done(call=call, reply=None, opened=opened)
+            case PutModel(call_id=call_id, sha256=sha256, offset=offset):
+                if len(call.frames) != 1:
+                    raise RemoteProtocolError(f"a part of a model comes in one frame, not in {len(call.frames)}")
+                complete = self._cache.put(sha256, offset, call.frames[0])
+                return Done(call=call, reply=ModelStored(call_id=call_id, sha256=sha256, complete=complete))
+            case CloseSession(call_id=call_id, session_id=session_id):
+                if call.shared is not None:
+                    self._programs.release(call.shared)
+                return Done(call=call, reply=SessionClosed(call_id=call_id, session_id=session_id))
+        raise RemoteProtocolError(f"{type(call.message).__name__} is not a call for the loader")
+
+
+def _travelling(values: list[Value]) -> list[Value]:
+    """Return outputs as they are; raise ExecutionFailed for a kind of value the wire has no form for (sparse tensors)."""
+    for value in values:
+        if value is not None and not isinstance(value, np.ndarray | np.generic | list | dict):
+            raise ExecutionFailed(f"the model returns a {type(value).__name__}, which cannot travel", ort_class="NotImplemented")
+    return values

@@ -1,0 +1,379 @@
+"""The worker's main thread: one ROUTER socket, one channel to the agent, and nothing that waits.
+
+    clients ══frames══> ROUTER ──decode, Sessions──> quick Run: here, now         ──reply──> ROUTER ══> clients
+    agent ──messages──> channel ──Grant──> Quantum    other calls: Calls ──done──┘
+    every second: probe silent channels, void stale tickets, report use
+
+Whatever arrives, this loop goes on: a malformed, oversized or out-of-order message is answered with a typed error.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import zmq
+
+from gpupool_agent.calls import QUICK_NS, Call, Calls, Done
+from gpupool_agent.channel import (
+    Admit,
+    Change,
+    Changed,
+    ChannelClosed,
+    Grant,
+    LinkGone,
+    Refused,
+    Start,
+    Stop,
+    Use,
+    WorkerEnd,
+)
+from gpupool_agent.core.sessions import GoneLink, Sessions
+from gpupool_agent.core.share import Share
+from gpupool_agent.devices.base import Device
+from gpupool_agent.programs import SharedProgram
+from gpupool_agent.quantum import Quantum
+from gpupool_wire.codec import AT_WORKER, encode
+from gpupool_wire.errors import ErrorInfo, GpupoolError, LeaseLost, NotFound, RemoteFault, RemoteProtocolError, WorkerLost
+from gpupool_wire.limits import BEAT_S
+from gpupool_wire.messages import (
+    PROTOCOL_VERSION,
+    AskUsage,
+    CloseSession,
+    Failed,
+    Join,
+    Joined,
+    Leave,
+    LinkEnded,
+    Message,
+    OpenModel,
+    Ping,
+    Pong,
+    Probe,
+    PutModel,
+    Run,
+    SessionOpened,
+    Usage,
+)
+from gpupool_wire.tensors import Buffer
+from gpupool_wire.units import MIB
+
+_log = logging.getLogger(__name__)
+
+#: Messages taken from the socket in one turn, so that replies and the agent get theirs.
+RECEIVED_PER_TURN = 32
+#: How soon a reply is tried again whose channel was full (of probes it has not read).
+RETRY_S = 0.005
+#: How long the last messages may take on their way out.
+LINGER_MS = 300
+
+
+class Server:
+    """Serves one slice until its agent stops it or is gone."""
+
+    def __init__(
+        self, start: Start, device: Device, router: zmq.Socket[bytes], channel: WorkerEnd, calls: Calls, quantum: Quantum
+    ) -> None:
+        self._start = start
+        self._device = device
+        self._router = router
+        self._channel = channel
+        self._calls = calls
+        self._quantum = quantum
+        self._sessions = Sessions()
+        self._programs: dict[int, SharedProgram] = {}
+        #: Quick calls that wait for a grant, and replies that wait for room.
+        self._pending: deque[Call] = deque()
+        self._unsent: deque[tuple[bytes, list[Buffer]]] = deque()
+        self._compute_pct = start.compute_pct
+        self._share = Share()
+        self._reported = (0, 0, 0, 0)
+        self._ends: ErrorInfo | None = None
+        self._is_over = False
+
+    def stop(self, error: ErrorInfo | None) -> None:
+        """End serving after this turn; clients are told `error`. Safe in a signal handler."""
+        self._ends = error
+        self._is_over = True
+        self._calls.wake()
+
+    def serve(self) -> None:
+        """Serve until stopped. Then clients know, and the socket is closed."""
+        poller = zmq.Poller()
+        for source in (self._router, self._channel.fileno(), self._calls.wake_fd):
+            poller.register(source, zmq.POLLIN)
+        due_s = time.monotonic() + BEAT_S
+        while not self._is_over:
+            wait_s = due_s - time.monotonic()
+            if self._unsent:
+                wait_s = min(wait_s, RETRY_S)
+            ready = dict(poller.poll(max(0, math.ceil(wait_s * 1000))))
+            if self._channel.fileno() in ready:
+                self._hear_agent()
+            if self._calls.wake_fd in ready:
+                self._calls.woken()
+            self._send_done()
+            if self._router in ready:
+                self._receive()
+            if self._pending:
+                self._run_pending()
+            if self._unsent:
+                self._send_unsent()
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + BEAT_S
+                self._every_second()
+        self._end()
+
+    # ── what arrives ──────
+
+    def _receive(self) -> None:
+        for _ in range(RECEIVED_PER_TURN):
+            try:
+                parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            channel_id = parts[0].bytes
+            frames: list[Buffer] = [part.buffer for part in parts[1:]]
+            call_id = 0
+            try:
+                message, tensors = AT_WORKER.decode(frames)
+                call_id = getattr(message, "call_id", 0)
+                self._heard(channel_id, message, tensors)
+            except GpupoolError as error:
+                self._send(channel_id, Failed(call_id=call_id, error=error.to_info()))
+            except Exception:  # noqa: BLE001 - a fault in handling one message must not end the others' service
+                _log.exception("a message could not be handled", extra={"action": "message_failed"})
+                fault = RemoteFault("the worker could not handle this message; its log says why").to_info()
+                self._send(channel_id, Failed(call_id=call_id, error=fault))
+
+    def _heard(self, channel_id: bytes, message: Message, frames: Sequence[Buffer]) -> None:
+        link = self._sessions.heard(channel_id, message, time.monotonic())
+        match message:
+            case OpenModel() | PutModel() | Run() | CloseSession():
+                now_ns = time.monotonic_ns()
+                call = Call(channel_id=channel_id, link=link, message=message, frames=list(frames), received_ns=now_ns)
+                try:
+                    call.shared = self._program_of(call)
+                except NotFound:
+                    self._sessions.answered(channel_id, message)
+                    raise
+                self._schedule(call)
+            case Ping(call_id=call_id):
+                self._send(channel_id, Pong(call_id=call_id))
+            case AskUsage(call_id=call_id):
+                self._send(channel_id, self._usage(call_id))
+            case Join():
+                device = self._device
+                joined = Joined(
+                    version=PROTOCOL_VERSION, device=self._start.device, kind=device.kind, providers=list(device.providers)
+                )
+                self._send(channel_id, joined)
+            case Leave():
+                self._channel_gone(channel_id, "the client left")
+
+    def _program_of(self, call: Call) -> SharedProgram | None:
+        """Return the program a call is about; a session that is closed is gone from here on. Raises NotFound."""
+        match call.message:
+            case Run(session_id=session_id):
+                self._sessions.check_session(call.link, session_id)
+                return self._programs[session_id]
+            case CloseSession(session_id=session_id):
+                self._sessions.close_session(call.link, session_id)
+                return self._programs.pop(session_id)
+        return None
+
+    def _schedule(self, call: Call) -> None:
+        """Run a call here if it is likely to be over at once, else hand it on."""
+        shared = call.shared
+        if not isinstance(call.message, Run) or shared is None or shared.latest_ns is None or shared.latest_ns > QUICK_NS:
+            self._calls.submit(call)
+            return
+        nbytes = sum(map(len, call.frames))
+        if nbytes > shared.quick_bytes:
+            shared.quick_bytes = nbytes  # a larger input than ever: measured by an executor, quick if it turns out so
+            self._calls.submit(call)
+            return
+        if not self._pending and (done := self._calls.run_now(call)) is not None:
+            self._send_reply(done)
+            return
+        self._quantum.want()
+        self._pending.append(call)
+
+    def _run_pending(self) -> None:
+        """Run the quick calls that waited for a grant, while there is one."""
+        while self._pending:
+            call = self._pending[0]
+            done = None if call.link.has_ended else self._calls.run_now(call)
+            if done is None and not call.link.has_ended:
+                return
+            self._pending.popleft()
+            self._quantum.unwant()
+            if done is not None:
+                self._send_reply(done)
+
+    # ── what goes out ──────
+
+    def _send_done(self) -> None:
+        while self._calls.done:
+            self._send_reply(self._calls.done.popleft())
+
+    def _send_reply(self, done: Done) -> None:
+        call, reply = done.call, done.reply
+        self._sessions.answered(call.channel_id, call.message)
+        if done.opened is not None:
+            if call.link.has_ended:
+                self._calls.release(done.opened)
+                return
+            reply = self._number(done.opened, call)
+        if reply is not None and not call.link.has_ended:
+            self._send(call.channel_id, reply, done.frames)
+
+    def _number(self, shared: SharedProgram, call: Call) -> Message:
+        """Make a session of an opened program; return the reply that says so."""
+        call_id = call.message.call_id
+        try:
+            session_id = self._sessions.open_session(call.link)
+        except GpupoolError as error:
+            self._calls.release(shared)
+            return Failed(call_id=call_id, error=error.to_info())
+        self._programs[session_id] = shared
+        surface = shared.program.surface
+        return SessionOpened(
+            call_id=call_id,
+            session_id=session_id,
+            inputs=surface.inputs,
+            outputs=surface.outputs,
+            initializers=surface.initializers,
+            meta=surface.meta,
+            providers=surface.providers,
+            weight_bytes=shared.program.weight_bytes,
+        )
+
+    def _send(self, channel_id: bytes, message: Message, frames: Sequence[Buffer] = ()) -> None:
+        try:
+            self._sessions.said(channel_id, message)
+            parts = encode(message, frames)
+        except GpupoolError as error:  # too large to travel: the caller hears that instead
+            parts = encode(Failed(call_id=getattr(message, "call_id", 0), error=error.to_info()))
+        self._transmit(channel_id, parts)
+
+    def _transmit(self, channel_id: bytes, parts: list[Buffer], *, keep: bool = True) -> bool:
+        """Send; return whether the channel took it. What a full channel does not take is kept for later, if `keep`."""
+        try:
+            self._router.send_multipart([channel_id, *parts], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            if keep and self._sessions.link_of(channel_id) is not None:
+                self._unsent.append((channel_id, parts))
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._channel_gone(channel_id, "the client's socket is gone")
+        return True
+
+    def _send_unsent(self) -> None:
+        for _ in range(len(self._unsent)):
+            channel_id, parts = self._unsent.popleft()
+            self._transmit(channel_id, parts)
+
+    # ── the agent ──────
+
+    def _hear_agent(self) -> None:
+        try:
+            message = self._channel.receive()
+        except ChannelClosed:
+            _log.warning("the agent is gone", extra={"action": "agent_gone"})
+            self.stop(WorkerLost("the agent of this slice ended").to_info())
+            return
+        except RemoteProtocolError as error:
+            _log.warning("the agent sent a malformed message: %s", error, extra={"action": "malformed"})
+            return
+        match message:
+            case Grant():
+                self._quantum.granted(message)
+            case Admit(ticket=ticket, link_id=link_id, holder=holder):
+                self._sessions.admit(ticket, link_id, holder=holder, now_s=time.monotonic())
+            case Change():
+                self._change(message)
+            case Stop():
+                self.stop(message.error)
+            case Start():
+                _log.warning("the agent sent a second Start", extra={"action": "malformed"})
+
+    def _change(self, change: Change) -> None:
+        try:
+            self._device.resize(change.memory_mib * MIB)
+        except GpupoolError as error:
+            self._channel.send(Refused(error=error.to_info()))
+            return
+        self._compute_pct = change.compute_pct
+        self._channel.send(Changed(compute_pct=change.compute_pct, memory_mib=change.memory_mib))
+
+    # ── housekeeping ──────
+
+    def _every_second(self) -> None:
+        now_s = time.monotonic()
+        probe = encode(Probe())
+        for channel_id in self._sessions.silent(now_s - BEAT_S):
+            self._transmit(channel_id, probe, keep=False)
+        for gone in self._sessions.overdue(now_s):
+            self._link_gone(gone)
+        self._share.sample(time.monotonic_ns(), self._quantum.device_ns)
+        self._report()
+
+    def _report(self) -> None:
+        quantum, memory = self._quantum, self._device.account.used_bytes
+        current = (quantum.device_ns, quantum.throttled_ns, self._calls.executed, memory)
+        before = self._reported
+        if current == before:
+            return
+        self._reported = current
+        self._channel.send(
+            Use(
+                device_ns=current[0] - before[0],
+                throttled_ns=current[1] - before[1],
+                calls=current[2] - before[2],
+                memory_bytes=memory,
+            )
+        )
+
+    def _usage(self, call_id: int) -> Usage:
+        account = self._device.account
+        return Usage(
+            call_id=call_id,
+            compute_pct=self._compute_pct,
+            policy=self._start.policy,
+            memory_limit_bytes=account.limit_bytes,
+            memory_used_bytes=account.used_bytes,
+            device_ns=self._quantum.device_ns,
+            throttled_ns=self._quantum.throttled_ns,
+            calls=self._calls.executed,
+            achieved_millipct=self._share.achieved_millipct(time.monotonic_ns(), self._quantum.device_ns),
+            sessions=self._sessions.session_count,
+        )
+
+    def _channel_gone(self, channel_id: bytes, reason: str) -> None:
+        gone = self._sessions.channel_gone(channel_id, reason)
+        if gone is not None:
+            self._link_gone(gone)
+
+    def _link_gone(self, gone: GoneLink) -> None:
+        for session_id in gone.sessions:
+            self._calls.release(self._programs.pop(session_id))
+        self._channel.send(LinkGone(link_id=gone.link_id, holder=gone.holder, reason=gone.reason))
+
+    def _end(self) -> None:
+        self._quantum.stop()
+        error = self._ends
+        if error is not None:
+            for channel_id in self._sessions.channel_ids:
+                self._transmit(channel_id, encode(LinkEnded(error=error)), keep=False)
+        self._router.close(linger=LINGER_MS)
+
+
+def stopped() -> ErrorInfo:
+    """Return what clients hear when the worker is told to end by a signal."""
+    return LeaseLost("the worker of this slice was stopped").to_info()
