@@ -42,12 +42,9 @@ def ort_error(name: str, message: str) -> Exception:
     return kind(message)
 
 
-def loading_text(message: str, path: str | None, phase: str = "") -> str:
-    """Return the text ONNX Runtime has for a model that came from a file, from the one it has for bytes.
-
-    `phase` is "load" or "initialize" where the worker knows it; else it is guessed from the text.
-    """
-    if path is None or phase == "initialize" or (not phase and _AFTER_LOADING.search(message)):
+def loading_text(message: str, path: str | None) -> str:
+    """Return the text ONNX Runtime has for a model that came from a file, from the one it has for bytes."""
+    if path is None or _AFTER_LOADING.search(message):
         return message
     status = STATUS.match(message)
     if status is None:
@@ -64,8 +61,7 @@ def translated(path: str | None = None) -> Iterator[None]:
     except ModelRejected as error:
         if "ort_class" not in error.details:
             raise
-        text = loading_text(error.message, path, str(error.details.get("phase", "")))
-        raise ort_error(str(error.details["ort_class"]), text) from error
+        raise ort_error(str(error.details["ort_class"]), loading_text(error.message, path)) from error
     except ExecutionFailed as error:
         if "ort_class" not in error.details:
             raise

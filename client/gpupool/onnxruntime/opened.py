@@ -6,7 +6,6 @@ Attributes with an underscore carry the names ONNX Runtime's class has for them:
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 from warnings import warn
@@ -41,8 +40,7 @@ class OpenedModel:
         self._slice = home
         self._initial_options = sess_options
         self._fallback_providers = [CPU]
-        self._finalizer: weakref.finalize[Any, Any] | None = None
-        self._pid = os.getpid()
+        self._model: RemoteModel | None = None
         try:
             self._open(providers, provider_options)
         except (ValueError, RuntimeError) as error:
@@ -79,19 +77,15 @@ class OpenedModel:
             model = home.open_model(self._file.source, wanted)
         opening.leave_mark()
         self._sess_options = options
-        self._wanted = wanted
         self._take(model)
         given = dict(zip(names, settings, strict=True))
         self._provider_options = {name: given.get(name, {}) for name in self._providers}
 
     def _take(self, model: RemoteModel) -> None:
-        """Use `model` from now on; the one used before is forgotten on the worker, as this one is when the session is gone."""
-        if self._finalizer is not None:
-            self._finalizer()
+        """Use `model` from now on, and forget the one used before. The last one is forgotten with this object."""
+        if self._model is not None:
+            self._model.close()
         self._model = model
-        self._pid = os.getpid()
-        self._finalizer = weakref.finalize(self, _close, model, self._pid)
-        self._finalizer.atexit = False  # at exit the link ends, and the worker forgets by itself
         self._inputs_meta = [NodeArg(info) for info in model.inputs]
         self._outputs_meta = [NodeArg(info) for info in model.outputs]
         self._overridable_initializers = [NodeArg(info) for info in model.initializers]
@@ -101,11 +95,9 @@ class OpenedModel:
 
     @property
     def _remote(self) -> RemoteModel:
-        """The opened model. A forked child opens it again: sockets do not survive a fork."""
-        if self._pid != os.getpid():
-            home = self._slice or opening.current_slice()
-            with translated(self._file.path), self._file.reading():
-                self._take(home.open_model(self._file.source, self._wanted))
+        """The opened model."""
+        if self._model is None:
+            raise RuntimeError("this session was never opened: its constructor failed")
         return self._model
 
     @property
@@ -163,11 +155,6 @@ class OpenedModel:
     def enable_fallback(self) -> None:
         """Take the slice's own providers where those asked for cannot be had, when a session is opened."""
         self._enable_fallback = True
-
-
-def _close(model: RemoteModel, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child must not close what is its parent's
-        model.close()
 
 
 def _host_memory() -> Any:  # noqa: ANN401 - the wheel's OrtMemoryInfo or the stand-in's

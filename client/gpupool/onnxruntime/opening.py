@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gpupool.hooking import MARKS_VARIABLE, OPENED_MARK
 from gpupool.protocols import SliceLike
-
-#: A folder of the launcher's. What a process leaves there tells it, at the end, whether the pool was used at all.
-MARKS_VARIABLE = "GPUPOOL_RUN_MARKS"
-OPENED_MARK = "opened"
 
 
 def current_slice() -> SliceLike:

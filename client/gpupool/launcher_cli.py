@@ -1,0 +1,30 @@
+"""The command `gpupool run`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root application."""
+
+    @app.command(context_settings={"allow_interspersed_args": False})
+    def run(
+        command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The program and its arguments, unchanged.")],
+        compute: Annotated[str | None, typer.Option(help="Per cent of one device [default: GPUPOOL_COMPUTE, else 25].")] = None,
+        memory: Annotated[str | None, typer.Option(help='Memory, such as "512MiB" [default: GPUPOOL_MEMORY, else 2GiB].')] = None,
+        policy: Annotated[str, typer.Option(help='"fixed", or "burst" to use idle device time too.')] = "fixed",
+        kind: Annotated[str | None, typer.Option(help='Only this kind of device: "cuda" or "cpu".')] = None,
+        wait: Annotated[float, typer.Option(help="Seconds to queue where the slice does not fit now.", min=0)] = 0.0,
+    ) -> None:
+        """Run an unmodified program with its ONNX Runtime sessions on a slice of the pool.
+
+        The slice is released when the program ends, however it ends. The exit status is the program's.
+        """
+        from gpupool.launcher import Wanted
+        from gpupool.launcher import run as launch
+
+        wanted = Wanted(compute=compute, memory=memory, policy=policy, kind=kind, wait_s=wait)
+        raise typer.Exit(launch(wanted, command))
