@@ -188,10 +188,10 @@ def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
         return _from_texts(spec, size, b"".join(frames))
     if not frames:
         return np.empty(spec.shape, dtype)
-    flat = _gather(spec, frames)
-    if dtype.itemsize > 1 and flat.ctypes.data % dtype.itemsize:
-        flat = flat.copy()  # small messages arrive inside libzmq's receive buffer, at any offset
-    return flat.view(dtype).reshape(spec.shape)
+    array = _gather(spec, frames).view(dtype)
+    if not array.flags.aligned:
+        array = array.copy()  # small messages arrive inside libzmq's receive buffer, at any offset
+    return array.reshape(spec.shape)
 
 
 def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
