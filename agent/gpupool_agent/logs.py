@@ -22,7 +22,9 @@ class LineFormatter(logging.Formatter):
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         room = record.name.removeprefix("gpupool_").partition("_agent")[0].partition(".")[0]
         pairs = "".join(f" {name}={_value(value)}" for name, value in vars(record).items() if name not in _STANDARD)
-        line = f"{stamp}.{int(record.msecs):03d}Z {record.levelname} {room}: {record.getMessage()}{pairs}"
+        # Messages hold texts of peers: a line break in one must not look like another event.
+        message = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")
+        line = f"{stamp}.{int(record.msecs):03d}Z {record.levelname} {room}: {message}{pairs}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -37,4 +39,4 @@ def set_up_logs(level: str) -> None:
 
 def _value(value: object) -> str:
     text = str(value)
-    return json.dumps(text) if not text or any(sign in text for sign in ' "=\n') else text
+    return json.dumps(text) if not text or any(sign in text for sign in ' "=\n\r') else text

@@ -31,7 +31,7 @@ from gpupool_agent.inventory import Offer
 from gpupool_agent.metrics import Snapshot
 from gpupool_agent.settings import AgentSettings
 from gpupool_agent.state import AgentState
-from gpupool_agent.supervisor import Supervisor, WorkerProcess
+from gpupool_agent.supervisor import WORKER_COMMAND, Supervisor, WorkerProcess
 from gpupool_agent.turns import DeviceTurns, Hangs
 from gpupool_agent.wakeup import Wakeup
 from gpupool_wire.addresses import Address
@@ -63,7 +63,12 @@ class AgentService:
     """One agent, a context manager. `run` returns once `stop` was called, from any thread or a signal handler."""
 
     def __init__(
-        self, settings: AgentSettings, offers: Sequence[Offer], *, now_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        settings: AgentSettings,
+        offers: Sequence[Offer],
+        *,
+        worker_command: tuple[str, ...] = WORKER_COMMAND,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.settings = settings
         self._now_ns = now_ns
@@ -86,7 +91,7 @@ class AgentService:
             opened.callback(self._link.close)
             self._table = SliceTable(settings.node, self._offers)
             self._book = UsageBook()
-            self._supervisor = Supervisor(self._state.scratch_root)
+            self._supervisor = Supervisor(self._state.scratch_root, worker_command)
             self._turns = {name: DeviceTurns(name, self._deliver, now_ns) for name in self._offers}
             for turns in self._turns.values():
                 turns.start()
@@ -105,6 +110,11 @@ class AgentService:
     def advertised(self) -> Address:
         """The door's address as clients reach it."""
         return Address(self.settings.advertise_host, self.settings.advertise_port or self.door.address.port)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has answered lately."""
+        return self._uplink.is_up
 
     def stop(self) -> None:
         """Ask `run` to say goodbye, stop the workers and return."""

@@ -27,6 +27,8 @@ from gpupool_wire.errors import ErrorInfo, WorkerLost
 
 log = logging.getLogger(__name__)
 
+#: What a worker is started as; its channel's descriptor is added.
+WORKER_COMMAND = (sys.executable, "-m", "gpupool_agent.worker")
 #: A worker that was told to stop has this long to tell its clients and go.
 GRACE_NS = 2_000_000_000
 #: What of the agent's environment a worker sees. An allow-list: tokens and whatever else lies there stay with the agent.
@@ -76,7 +78,7 @@ class Gone:
 class Supervisor:
     """The agent's worker processes. Used by one thread."""
 
-    def __init__(self, scratch_root: Path, command: tuple[str, ...] = (sys.executable, "-m", "gpupool_agent.worker")) -> None:
+    def __init__(self, scratch_root: Path, command: tuple[str, ...] = WORKER_COMMAND) -> None:
         self._root = scratch_root
         self._command = command
         self._running: set[WorkerProcess] = set()

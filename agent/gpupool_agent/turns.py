@@ -60,7 +60,13 @@ class DeviceTurns(threading.Thread):
     """The turns of one device. Methods other than `run` are for the agent's loop; `deliver` is called on this thread."""
 
     def __init__(
-        self, device: str, deliver: Callable[[WorkerProcess, ToAgent | Hangs | None], None], now_ns: Callable[[], int]
+        self,
+        device: str,
+        deliver: Callable[[WorkerProcess, ToAgent | Hangs | None], None],
+        now_ns: Callable[[], int],
+        *,
+        hang_ns: int = HANG_NS,
+        kill_ns: int = KILL_NS,
     ) -> None:
         super().__init__(name=f"turns of {device}", daemon=True)
         self.device = device
@@ -70,6 +76,8 @@ class DeviceTurns(threading.Thread):
         self.forfeits = 0
         self._deliver = deliver
         self._now_ns = now_ns
+        self._hang_ns = hang_ns
+        self._kill_ns = kill_ns
         self._throttle = Throttle()
         self._lines: dict[int, _Line] = {}
         self._holder: _Line | None = None
@@ -131,9 +139,9 @@ class DeviceTurns(threading.Thread):
     def _timeout_s(self) -> float | None:
         due = [self._until_ns] if self._until_ns is not None else []
         if self._holder is not None:
-            due.append(self._holder.heard_ns + HANG_NS)
-        due += [line.heard_ns + KILL_NS for line in self._lines.values() if line.is_silent]
-        if self._claims:
+            due.append(self._holder.heard_ns + self._hang_ns)
+        due += [line.heard_ns + self._kill_ns for line in self._lines.values() if line.is_silent]
+        if self._claims or self.standing:
             due.append(self._next_standing_ns)
         return max(0.0, (min(due) - self._now_ns()) / 1e9) if due else None
 
@@ -241,7 +249,7 @@ class DeviceTurns(threading.Thread):
     def _look_for_silence(self) -> None:
         now_ns = self._now_ns()
         line = self._holder
-        if line is not None and line.seq is not None and now_ns - line.heard_ns >= HANG_NS:
+        if line is not None and line.seq is not None and now_ns - line.heard_ns >= self._hang_ns:
             log.warning(
                 "worker %d of slice %s is silent: its turn is taken back",
                 line.worker.pid,
@@ -253,7 +261,7 @@ class DeviceTurns(threading.Thread):
             line.is_silent = True
             self.forfeits += 1
         for silent in self._lines.values():
-            if silent.is_silent and now_ns - silent.heard_ns >= KILL_NS:
+            if silent.is_silent and now_ns - silent.heard_ns >= self._kill_ns:
                 silent.is_silent = False
                 self._deliver(silent.worker, Hangs())
 

@@ -20,7 +20,7 @@ class Wakeup:
 
     def set(self) -> None:
         """Wake the poller; does nothing after close."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             os.eventfd_write(self._fd, 1)
 
     def clear(self) -> None:

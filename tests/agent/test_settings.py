@@ -1,0 +1,61 @@
+"""What can be set for an agent, and what is refused with a way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpupool_agent.settings import agent_settings, default_home, parse_ports
+from gpupool_wire.errors import UsageError
+
+
+def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUPOOL_HOME", "/srv/gpupool")
+    settings = agent_settings()
+    assert str(settings.broker) == "127.0.0.1:7100"
+    assert str(settings.door) == "127.0.0.1:7200"
+    assert str(settings.metrics) == "127.0.0.1:7190"
+    assert settings.worker_ports == (7201, 7999)
+    assert settings.state_dir == Path("/srv/gpupool/agent")
+
+
+def test_beyond_loopback_needs_insecure() -> None:
+    with pytest.raises(UsageError, match="--insecure"):
+        agent_settings(bind="10.0.0.1:7200")
+    assert agent_settings(bind="10.0.0.1:7200", insecure=True).advertise_host == "10.0.0.1"
+
+
+def test_metrics_beyond_loopback_need_insecure_too() -> None:
+    with pytest.raises(UsageError, match="--insecure"):
+        agent_settings(metrics="0.0.0.0:7190")
+
+
+def test_any_address_needs_one_to_advertise() -> None:
+    with pytest.raises(UsageError, match="--advertise"):
+        agent_settings(bind="0.0.0.0:7200", insecure=True)
+    settings = agent_settings(bind="0.0.0.0:7200", advertise="gpu-7.example", insecure=True)
+    assert (settings.advertise_host, settings.advertise_port) == ("gpu-7.example", 0)
+
+
+def test_metrics_may_be_left_out() -> None:
+    assert agent_settings(metrics="none").metrics is None
+
+
+@pytest.mark.parametrize(("text", "ports"), [("7201-7999", (7201, 7999)), ("9000", (9000, 9000)), ("0", (0, 0))])
+def test_ports(text: str, ports: tuple[int, int]) -> None:
+    assert parse_ports(text) == ports
+
+
+@pytest.mark.parametrize("text", ["", "a", "9-8", "0-5", "1-70000", "-5", "5-"])
+def test_impossible_ports_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--worker-ports"):
+        parse_ports(text)
+
+
+def test_home_follows_the_desktop_standard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GPUPOOL_HOME", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert default_home() == Path("/state/gpupool")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert default_home() == Path.home() / ".local/state/gpupool"
