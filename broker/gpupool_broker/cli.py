@@ -1,9 +1,55 @@
-"""Commands of this room."""
+"""`gpupool broker`."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add this room's commands to the root application."""
+    """Add `gpupool broker` to the root application."""
+    app.command("broker")(broker)
+
+
+def broker(
+    bind: Annotated[str, typer.Option(help="Control port for clients and agents.", envvar="GPUPOOL_BIND")] = "127.0.0.1:7100",
+    http: Annotated[str, typer.Option(help="REST.", envvar="GPUPOOL_HTTP")] = "127.0.0.1:7180",
+    home: Annotated[Path | None, typer.Option(help="State directory.", envvar="GPUPOOL_HOME")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL; default: an SQLite file in the home.", envvar="GPUPOOL_DATABASE")
+    ] = None,
+    admin_token_file: Annotated[
+        Path | None,
+        typer.Option(help="Write the first admin token here instead of showing it.", envvar="GPUPOOL_ADMIN_TOKEN_FILE"),
+    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once serving (JSON).")] = None,
+    insecure: Annotated[bool, typer.Option(help="Allow binding beyond loopback without encryption.")] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="GPUPOOL_LOG_LEVEL")] = "info",
+) -> None:
+    """Run the broker: it knows every node and slice, and decides who gets what.
+
+    At its first start it shows the admin token, once.
+    """
+    from gpupool_wire.addresses import check_bind, parse_address
+    from gpupool_wire.home import state_home
+    from gpupool_wire.limits import BROKER_PORT, HTTP_PORT
+
+    try:
+        from gpupool_broker.main import run_broker
+        from gpupool_broker.settings import BrokerSettings
+    except ImportError as error:
+        typer.echo(f"gpupool broker needs the package {error.name}: install gpupool[broker]", err=True)
+        raise typer.Exit(1) from error
+    run_broker(
+        BrokerSettings(
+            bind=check_bind(parse_address(bind, BROKER_PORT), insecure=insecure),
+            http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure),
+            home=home or state_home(),
+            database=database,
+            admin_token_file=admin_token_file,
+            ready_file=ready_file,
+            log_level=log_level,
+        )
+    )

@@ -1,0 +1,1 @@
+"""REST: everything a page or script can do."""

@@ -1,0 +1,241 @@
+"""The REST application. Handlers run in threads and speak to the broker through `ask` and `read`."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from gpupool_broker.api import shapes
+from gpupool_broker.api.metrics import render
+from gpupool_broker.core import events as e
+from gpupool_broker.core.state import Slice
+from gpupool_broker.core.story import tell
+from gpupool_broker.service import Broker
+from gpupool_broker.store.sql import SqlStore, Token
+from gpupool_broker.tokens import ADMIN, FINANCE, TENANT, TokenDesk
+from gpupool_wire.errors import GpupoolError, NotAuthorized, NotFound
+from gpupool_wire.messages import RequestSlice
+from gpupool_wire.units import parse_compute, parse_memory
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": shapes.ErrorAnswer} for status in (400, 401, 403, 404, 405, 409, 410, 413, 422, 500, 503)
+}
+_bearer = HTTPBearer(auto_error=False, description="A token: `Authorization: Bearer gpp_...`")
+SliceId = Annotated[str, Path(max_length=512)]
+
+
+def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> FastAPI:
+    """Return the application."""
+    app = FastAPI(title="gpupool", version=version, responses=_ERRORS, redoc_url=None)
+    _speak_one_error_shape(app)
+    reader, changer, admin = _who(desk, ADMIN, FINANCE, TENANT), _who(desk, ADMIN, TENANT), _who(desk, ADMIN)
+    _add_health(app, broker, store)
+    _add_inventory(app, broker, reader)
+    _add_slices(app, broker, store, reader, changer)
+    _add_tokens(app, desk, reader, admin)
+    return app
+
+
+def _who(desk: TokenDesk, *roles: str) -> Any:  # noqa: ANN401 - FastAPI's Depends has no type of its own
+    def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Token:
+        if credentials is None:
+            raise Unauthenticated("a token is needed: send it as `Authorization: Bearer TOKEN`")
+        return desk.check(credentials.credentials, *roles)
+
+    return Depends(check)
+
+
+class Unauthenticated(NotAuthorized):
+    """No token was sent."""
+
+    http_status = 401
+
+
+def _speak_one_error_shape(app: FastAPI) -> None:
+    def answer(status: int, code: str, message: str, details: dict[str, Any] | None = None) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        body = {"error": {"code": code, "message": message, "details": details or {}}}
+        return JSONResponse(body, status_code=status, headers=headers)
+
+    @app.exception_handler(GpupoolError)
+    def _ours(_request: Request, error: GpupoolError) -> JSONResponse:
+        info = error.to_info()
+        return answer(error.http_status, info.code, info.message, dict(info.details))
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return answer(422, "usage", f"{where}: {first['msg']}", {"where": where, "faults": len(error.errors())})
+
+    @app.exception_handler(HTTPException)
+    def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
+        return answer(error.status_code, code, str(error.detail))
+
+    @app.exception_handler(FutureTimeout)
+    def _slow(_request: Request, _error: FutureTimeout) -> JSONResponse:
+        return answer(503, "busy", "the broker did not answer in time: try again")
+
+
+def _add_health(app: FastAPI, broker: Broker, store: SqlStore) -> None:
+    @app.get("/healthz", tags=["health"], response_class=PlainTextResponse)
+    def healthz() -> str:
+        """Whether the process lives."""
+        return "ok\n"
+
+    @app.get("/readyz", tags=["health"], response_class=PlainTextResponse)
+    def readyz() -> str:
+        """Whether turns are taken and the store answers."""
+        if not (broker.is_serving and store.is_alive()):
+            raise HTTPException(503, "the broker is not ready")
+        return "ok\n"
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    def metrics() -> PlainTextResponse:
+        """The pool for Prometheus."""
+        return PlainTextResponse(broker.read(render), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN401
+    @app.get("/api/v1/nodes", tags=["inventory"])
+    def nodes(_token: Token = reader) -> list[shapes.NodeShape]:
+        """Every node that ever joined."""
+        return broker.read(lambda pool: [shapes.node_shape(node) for _, node in sorted(pool.nodes.items())])
+
+    @app.get("/api/v1/devices", tags=["inventory"])
+    def devices(_token: Token = reader) -> list[shapes.DeviceShape]:
+        """Every device and how much of it is given out."""
+        return broker.read(
+            lambda pool: [
+                shapes.device_shape(node, device) for _, node in sorted(pool.nodes.items()) for device in node.devices.values()
+            ]
+        )
+
+
+def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401
+    def shown(slice_: Slice) -> shapes.SliceShape:
+        return broker.read(lambda pool: shapes.slice_shape(pool, slice_))
+
+    @app.get("/api/v1/slices", tags=["slices"])
+    def slices(
+        state: Annotated[str, Query(pattern="^(live|all)$")] = "live",
+        tenant: Annotated[str | None, Query(max_length=512)] = None,
+        token: Token = reader,
+    ) -> list[shapes.SliceShape]:
+        """Slices: those that are live or stranded, or with `state=all` the recently ended ones too."""
+        only = token.tenant if token.role == TENANT else tenant
+        return broker.read(
+            lambda pool: [
+                shapes.slice_shape(pool, slice_)
+                for slice_ in pool.slices.values()
+                if (state == "all" or not slice_.state.is_over) and (only is None or slice_.tenant == only)
+            ]
+        )
+
+    @app.post("/api/v1/slices", status_code=201, tags=["slices"])
+    def create(body: shapes.SliceRequest, token: Token = changer) -> shapes.SliceShape:
+        """Ask for a slice."""
+        request = RequestSlice(
+            call_id=0,
+            request_id=body.request_id or uuid.uuid4().hex,
+            compute_pct=parse_compute(body.compute),
+            memory_mib=parse_memory(body.memory),
+            policy=body.policy,
+            hold=body.hold,
+            kind=body.kind,
+            wait_ms=int(body.wait_s * 1000),
+            label=body.label,
+        )
+        slice_ = broker.ask(
+            lambda caller, now_ms, at_ms: e.SliceRequested(
+                now_ms=now_ms, at_ms=at_ms, caller=caller, tenant=token.tenant, holder=token.name or "REST", request=request
+            ),
+            timeout_s=30 + body.wait_s,
+        )
+        return shown(slice_)
+
+    @app.get("/api/v1/slices/{slice_id}", tags=["slices"])
+    def one(slice_id: SliceId, token: Token = reader) -> shapes.SliceStory:
+        """One slice, and what happened to it."""
+        shape = broker.read(lambda pool: shapes.slice_shape(pool, _visible(pool.slices.get(slice_id), slice_id, token)))
+        story = [
+            shapes.StoryLine(at=shapes.moment(fact.at_ms), fact=type(fact).__name__, text=tell(fact))
+            for fact in store.facts_of(slice_id)
+        ]
+        return shapes.SliceStory(**shape.model_dump(), story=story)
+
+    @app.patch("/api/v1/slices/{slice_id}", tags=["slices"])
+    def resize(slice_id: SliceId, body: shapes.SliceChange, token: Token = changer) -> shapes.SliceShape:
+        """Change a live slice's size."""
+        compute = None if body.compute is None else parse_compute(body.compute)
+        memory = None if body.memory is None else parse_memory(body.memory)
+        slice_ = broker.ask(
+            lambda caller, now_ms, at_ms: e.ResizeRequested(
+                now_ms=now_ms,
+                at_ms=at_ms,
+                caller=caller,
+                tenant=_may_touch(token),
+                slice_id=slice_id,
+                request_id=body.request_id or uuid.uuid4().hex,
+                compute_pct=compute,
+                memory_mib=memory,
+            )
+        )
+        return shown(slice_)
+
+    @app.delete("/api/v1/slices/{slice_id}", tags=["slices"])
+    def release(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:
+        """Release a slice."""
+        slice_ = broker.ask(
+            lambda caller, now_ms, at_ms: e.ReleaseRequested(
+                now_ms=now_ms,
+                at_ms=at_ms,
+                caller=caller,
+                tenant=_may_touch(token),
+                slice_id=slice_id,
+                request_id=uuid.uuid4().hex,
+                reason=f"released over REST by {token.role} {token.name}".strip(),
+            )
+        )
+        return shown(slice_)
+
+
+def _may_touch(token: Token) -> str | None:
+    return None if token.role == ADMIN else token.tenant
+
+
+def _visible(slice_: Slice | None, slice_id: str, token: Token) -> Slice:
+    if slice_ is None or (token.role == TENANT and slice_.tenant != token.tenant):
+        raise NotFound(f"there is no slice {slice_id[:64]}")
+    return slice_
+
+
+def _add_tokens(app: FastAPI, desk: TokenDesk, reader: Any, admin: Any) -> None:  # noqa: ANN401
+    @app.get("/api/v1/whoami", tags=["tokens"])
+    def whoami(token: Token = reader) -> shapes.WhoAmI:
+        """Whose token this is."""
+        return shapes.WhoAmI(role=token.role, tenant=token.tenant, name=token.name)
+
+    @app.get("/api/v1/tokens", tags=["tokens"])
+    def tokens(_token: Token = admin) -> list[shapes.TokenShape]:
+        """Every token, without the tokens."""
+        return [shapes.token_shape(token) for token in desk.list()]
+
+    @app.post("/api/v1/tokens", status_code=201, tags=["tokens"])
+    def issue(body: shapes.TokenRequest, _token: Token = admin) -> shapes.NewToken:
+        """Make a token; it is shown this once."""
+        token, secret = desk.issue(body.role, tenant=body.tenant, name=body.name, expires_s=body.expires_s)
+        return shapes.NewToken(**shapes.token_shape(token).model_dump(), token=secret)
+
+    @app.delete("/api/v1/tokens/{token_id}", tags=["tokens"])
+    def revoke(token_id: Annotated[str, Path(max_length=512)], _token: Token = admin) -> shapes.TokenShape:
+        """Revoke a token."""
+        return shapes.token_shape(desk.revoke(token_id))

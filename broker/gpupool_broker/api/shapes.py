@@ -1,0 +1,239 @@
+"""What REST takes and gives, as pydantic models: the OpenAPI document is made of these."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.state import Device, Node, Slice, SliceState
+from gpupool_broker.store.sql import Token
+from gpupool_wire.units import Hold, Policy
+
+Detail = str | int | float | bool | None
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+    details: dict[str, Detail] = {}
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
+class NodeShape(BaseModel):
+    """A machine with an agent."""
+
+    node: str
+    state: str
+    door: str
+    labels: dict[str, str]
+    joined_at: datetime
+    devices: int
+    slices: int
+
+
+class DeviceShape(BaseModel):
+    """A device and how much of it is given out."""
+
+    node: str
+    device: str
+    kind: str
+    model: str
+    state: str
+    memory_mib: int
+    compute_allocated_pct: int
+    memory_allocated_mib: int
+    slices: int
+
+
+class SliceShape(BaseModel):
+    """A slice."""
+
+    slice_id: str
+    tenant: str
+    node: str
+    device: str
+    kind: str
+    model: str
+    compute_pct: int
+    memory_mib: int
+    policy: str
+    hold: str
+    state: str
+    epoch: int
+    label: str
+    holder: str
+    created_at: datetime
+    ended_at: datetime | None
+    reason: str
+    device_ms: float
+    throttled_ms: float
+    calls: int
+    memory_used_bytes: int
+
+
+class StoryLine(BaseModel):
+    """One thing that happened to a slice."""
+
+    at: datetime
+    fact: str
+    text: str
+
+
+class SliceStory(SliceShape):
+    """A slice and what happened to it."""
+
+    story: list[StoryLine]
+
+
+class SliceRequest(BaseModel):
+    """Ask for a slice: whole per cent, and whole MiB or a text such as "2GiB"."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    compute: int | Annotated[str, Field(max_length=64)]
+    memory: int | Annotated[str, Field(max_length=64)]
+    policy: Policy = Policy.FIXED
+    hold: Hold = Hold.HELD
+    kind: Annotated[str, Field(max_length=64)] | None = None
+    label: Annotated[str, Field(max_length=512)] = ""
+    wait_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    request_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+
+
+class SliceChange(BaseModel):
+    """Change a live slice; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    compute: int | Annotated[str, Field(max_length=64)] | None = None
+    memory: int | Annotated[str, Field(max_length=64)] | None = None
+    request_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+
+
+class TokenRequest(BaseModel):
+    """Make a token."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Annotated[str, Field(pattern="^(admin|finance|tenant|join)$")]
+    tenant: Annotated[str, Field(max_length=512)] = ""
+    name: Annotated[str, Field(max_length=512)] = ""
+    expires_s: Annotated[int, Field(ge=1, le=10 * 365 * 86_400)] | None = None
+
+
+class TokenShape(BaseModel):
+    """A token, without the token."""
+
+    id: str
+    role: str
+    tenant: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewToken(TokenShape):
+    """A token as it is shown once."""
+
+    token: str
+
+
+class WhoAmI(BaseModel):
+    """Whose token this is."""
+
+    role: str
+    tenant: str
+    name: str
+
+
+def moment(ms: int) -> datetime:
+    """Return a time as REST shows it: UTC, to the millisecond."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else moment(ms)
+
+
+def node_shape(node: Node) -> NodeShape:
+    """Return a node as REST shows it."""
+    return NodeShape(
+        node=node.node,
+        state="up" if node.is_up else "lost",
+        door=node.door,
+        labels=node.labels,
+        joined_at=moment(node.joined_ms),
+        devices=len(node.devices),
+        slices=sum(len(device.slices) for device in node.devices.values()),
+    )
+
+
+def device_shape(node: Node, device: Device) -> DeviceShape:
+    """Return a device as REST shows it."""
+    return DeviceShape(
+        node=node.node,
+        device=device.info.device,
+        kind=device.info.kind,
+        model=device.info.model,
+        state="up" if node.is_up else "lost",
+        memory_mib=device.info.memory_mib,
+        compute_allocated_pct=100 - device.compute_free_pct,
+        memory_allocated_mib=device.info.memory_mib - device.memory_free_mib,
+        slices=len(device.slices),
+    )
+
+
+def slice_shape(pool: Pool, slice_: Slice) -> SliceShape:
+    """Return a slice as REST shows it."""
+    node = pool.nodes.get(slice_.node)
+    device = node.devices.get(slice_.device) if node else None
+    device_ns, throttled_ns, calls = pool.used(slice_)
+    return SliceShape(
+        slice_id=slice_.slice_id,
+        tenant=slice_.tenant,
+        node=slice_.node,
+        device=slice_.device,
+        kind=device.info.kind if device else "",
+        model=device.info.model if device else "",
+        compute_pct=slice_.compute_pct,
+        memory_mib=slice_.memory_mib,
+        policy=slice_.policy.value,
+        hold=slice_.hold.value,
+        state=slice_.state.value,
+        epoch=slice_.epoch,
+        label=slice_.label,
+        holder=slice_.holder,
+        created_at=moment(slice_.created_ms),
+        ended_at=_moment(slice_.ended_ms),
+        reason=slice_.reason,
+        device_ms=device_ns / 1e6,
+        throttled_ms=throttled_ns / 1e6,
+        calls=calls,
+        memory_used_bytes=pool.memory_bytes.get(slice_.slice_id, 0) if slice_.state is SliceState.LIVE else 0,
+    )
+
+
+def token_shape(token: Token) -> TokenShape:
+    """Return a token as REST shows it."""
+    return TokenShape(
+        id=token.token_id,
+        role=token.role,
+        tenant=token.tenant,
+        name=token.name,
+        created_at=moment(token.created_ms),
+        expires_at=_moment(token.expires_ms),
+        used_at=_moment(token.used_ms),
+        revoked_at=_moment(token.revoked_ms),
+    )

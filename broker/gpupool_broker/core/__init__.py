@@ -1,0 +1,1 @@
+"""What the broker decides: pure, without sockets, threads, clock or store."""

@@ -1,0 +1,167 @@
+"""What reaches the core, and what the core wants done. Past tense comes in, imperative goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gpupool_wire.errors import GpupoolError
+from gpupool_wire.messages import Assignment, DeviceInfo, HeldSlice, LinkLost, RequestSlice, SliceUse
+
+#: Whoever waits for an answer: opaque to the core, the shell knows what it means.
+Caller = object
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something happened. `now_ms` is monotonic and times things; `at_ms` is the wall clock and is only written down."""
+
+    now_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentGreeted(Event):
+    """An agent registered its node."""
+
+    caller: Caller
+    node: str
+    door: str
+    door_key: str = ""
+    devices: tuple[DeviceInfo, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    held: tuple[HeldSlice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentBeat(Event):
+    """An agent is alive, and reports what changed."""
+
+    caller: Caller
+    node: str
+    seq: int
+    lost: tuple[LinkLost, ...] = ()
+    use: tuple[SliceUse, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentLeft(Event):
+    """An agent said goodbye."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceRequested(Event):
+    """Somebody asks for a slice."""
+
+    caller: Caller
+    tenant: str
+    holder: str
+    request: RequestSlice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResizeRequested(Event):
+    """Somebody asks for another size. `tenant` None may touch every slice."""
+
+    caller: Caller
+    tenant: str | None
+    slice_id: str
+    request_id: str
+    compute_pct: int | None = None
+    memory_mib: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseRequested(Event):
+    """Somebody gives a slice back."""
+
+    caller: Caller
+    tenant: str | None
+    slice_id: str
+    request_id: str
+    reason: str = "released by its holder"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocateRequested(Event):
+    """Somebody asks where a slice is."""
+
+    caller: Caller
+    tenant: str | None
+    slice_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticked(Event):
+    """Time has passed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restarted(Event):
+    """The broker has just started, or was stalled: nobody may be called silent for that time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effect:
+    """Something to do once the facts of the turn are stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerSlice(Effect):
+    """Tell the caller about a slice as it is now."""
+
+    caller: Caller
+    slice_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerError(Effect):
+    """Tell the caller why not."""
+
+    caller: Caller
+    error: GpupoolError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WelcomeAgent(Effect):
+    """Tell an agent what it should hold."""
+
+    caller: Caller
+    node: str
+    slices: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerBeat(Effect):
+    """Renew a node's slices."""
+
+    caller: Caller
+    seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GreetAnew(Effect):
+    """Tell an agent that its beat comes from a node that is not known (any more)."""
+
+    caller: Caller
+    node: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssignSlice(Effect):
+    """Tell an agent to serve a slice as it is now."""
+
+    node: str
+    slice: Assignment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RevokeSlice(Effect):
+    """Tell an agent to stop serving a slice."""
+
+    node: str
+    slice_id: str
+    epoch: int
+    reason: str

@@ -1,0 +1,121 @@
+"""What happened, as the journal keeps it.
+
+A fact was decided once and is never decided again: replaying the facts from empty gives the state, to the last unit. Times are
+wall clock milliseconds since 1970 (UTC), for reports; nothing is timed by them. A fact only ever gains fields, at the end, with a
+default; one whose meaning changes gets a new name.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gpupool_wire.messages import DeviceInfo
+from gpupool_wire.units import Hold, Policy
+
+#: Of the facts below. Written with every record, so that a newer broker can read an older journal.
+SCHEMA_VERSION = 1
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="fact", omit_defaults=True):
+    """Something the broker accepted."""
+
+    at_ms: int
+
+
+class NodeJoined(Fact, frozen=True, kw_only=True):
+    """An agent greeted with its devices, for the first time or again."""
+
+    node: str
+    door: str
+    door_key: str = ""
+    devices: list[DeviceInfo] = []
+    labels: dict[str, str] = {}
+
+
+class NodeLost(Fact, frozen=True, kw_only=True):
+    """An agent fell silent, or left."""
+
+    node: str
+    reason: str
+
+
+class SliceGranted(Fact, frozen=True, kw_only=True):
+    """A slice was given to a tenant."""
+
+    slice_id: str
+    epoch: int
+    request_id: str
+    tenant: str
+    node: str
+    device: str
+    compute_pct: int
+    memory_mib: int
+    policy: Policy
+    hold: Hold
+    kind: str | None = None
+    label: str = ""
+    holder: str = ""
+    client_key: str = ""
+
+
+class SliceResized(Fact, frozen=True, kw_only=True):
+    """A live slice has another size."""
+
+    slice_id: str
+    epoch: int
+    compute_pct: int
+    memory_mib: int
+    request_id: str = ""
+
+
+class SliceMoved(Fact, frozen=True, kw_only=True):
+    """A slice was placed again, on another device or on one that came back."""
+
+    slice_id: str
+    epoch: int
+    node: str
+    device: str
+
+
+class SliceStranded(Fact, frozen=True, kw_only=True):
+    """A slice lost its device and holds no resources until it is placed again."""
+
+    slice_id: str
+    epoch: int
+    reason: str
+
+
+class SliceEnded(Fact, frozen=True, kw_only=True):
+    """A slice is over and its resources are back."""
+
+    slice_id: str
+    epoch: int
+    #: "released", "expired" or "lost".
+    how: str
+    reason: str = ""
+    request_id: str = ""
+
+
+class SliceUsed(Fact, frozen=True, kw_only=True):
+    """What a slice used since the last such fact: what billing adds up."""
+
+    slice_id: str
+    device_ns: int
+    throttled_ns: int
+    calls: int
+
+
+AnyFact = NodeJoined | NodeLost | SliceGranted | SliceResized | SliceMoved | SliceStranded | SliceEnded | SliceUsed
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyFact] = msgspec.msgpack.Decoder(AnyFact)
+
+
+def encode_fact(fact: Fact) -> bytes:
+    """Return the record of a fact."""
+    return _encoder.encode(fact)
+
+
+def decode_fact(record: bytes) -> AnyFact:
+    """Return the fact of a record; raise msgspec.MsgspecError where it is none."""
+    return _decoder.decode(record)

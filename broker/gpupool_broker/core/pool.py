@@ -1,0 +1,495 @@
+"""The pool as a state machine.
+
+Rules: `handle` decides and changes nothing but timers and the queue; `apply` changes the pool and decides nothing; replaying
+facts through `apply` gives the same pool. Time comes with the event, ids from the `ids` the shell passes in.
+
+    event ──handle──> facts (what happened) ──journal──> apply ──> state
+                  └─> effects (who to tell), performed once the facts are stored
+
+Life of a slice:   requested ──> live ──> released | expired | lost
+                        │         │ ▲
+                     refused      ▼ │  its node was lost, it is placed again
+                                stranded
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from functools import singledispatchmethod
+
+from gpupool_broker.core import events as e
+from gpupool_broker.core import facts as f
+from gpupool_broker.core.placement import Ask, NoRoom, Plan, place
+from gpupool_broker.core.state import Device, Node, Slice, SliceState
+from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, NotFound, SliceRefused
+from gpupool_wire.limits import AGENT_LOST_S, LEASE_S
+from gpupool_wire.messages import Assignment, RequestSlice
+
+#: Answers are remembered for repeats of a request: as many as a busy broker gives in about an hour.
+MAX_ANSWERS = 100_000
+#: Ended slices are shown for a while, then only the journal has them.
+MAX_ENDED = 10_000
+#: More waiting requests than that and the queue itself is the outage.
+MAX_WAITING = 100_000
+#: Use is journalled per slice at most this often; what is left is journalled when the slice ends.
+ROLLUP_MS = 10_000
+
+Facts = list[f.Fact]
+Effects = list[e.Effect]
+
+
+class Waiting:
+    """A request in the queue."""
+
+    __slots__ = ("ask", "event", "reason", "until_ms")
+
+    def __init__(self, event: e.SliceRequested, ask: Ask, reason: str) -> None:
+        self.event = event
+        self.ask = ask
+        self.until_ms = event.now_ms + event.request.wait_ms
+        self.reason = reason
+
+
+class Pool:
+    """Nodes, devices, slices and the queue. `handle` is the only door for events, `apply` the only one for facts."""
+
+    def __init__(self, ids: Callable[[], str]) -> None:
+        self._new_id = ids
+        self.nodes: dict[str, Node] = {}
+        self.slices: dict[str, Slice] = {}
+        self.waiting: deque[Waiting] = deque()
+        #: request id → slice id of the answer it got.
+        self._answers: OrderedDict[str, str] = OrderedDict()
+        self._ended: deque[str] = deque()
+        self._stranded: dict[str, int | None] = {}
+        self._heard_ms: dict[str, int] = {}
+        self._unrolled: dict[str, tuple[int, int, int, int]] = {}
+        self.memory_bytes: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        up = sum(node.is_up for node in self.nodes.values())
+        live = sum(slice_.state is SliceState.LIVE for slice_ in self.slices.values())
+        return f"<Pool, {up} nodes up, {live} slices live, {len(self.waiting)} waiting>"
+
+    # ── events ──────
+
+    def handle(self, event: e.Event) -> tuple[Facts, Effects]:
+        """Decide what an event means. The caller applies the facts before it handles the next event."""
+        return self._handle(event)
+
+    @singledispatchmethod
+    def _handle(self, event: e.Event) -> tuple[Facts, Effects]:
+        raise AssertionError(f"no handler for {type(event).__name__}")
+
+    @_handle.register
+    def _(self, event: e.AgentGreeted) -> tuple[Facts, Effects]:
+        self._heard_ms[event.node] = event.now_ms
+        joined = f.NodeJoined(
+            at_ms=event.at_ms,
+            node=event.node,
+            door=event.door,
+            door_key=event.door_key,
+            devices=list(event.devices),
+            labels=event.labels,
+        )
+        offered = {info.device: info for info in event.devices}
+        facts: Facts = [joined]
+        kept: list[Assignment] = []
+        for slice_ in self._slices_on(event.node):
+            device = self.nodes[event.node].devices[slice_.device].info
+            if offered.get(slice_.device) == device:
+                kept.append(_assignment(slice_))
+            else:
+                reason = f"{event.node} does not offer {slice_.device} as it did"
+                facts.append(f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=slice_.epoch + 1, reason=reason))
+        return facts, [e.WelcomeAgent(caller=event.caller, node=event.node, slices=tuple(kept))]
+
+    @_handle.register
+    def _(self, event: e.AgentBeat) -> tuple[Facts, Effects]:
+        node = self.nodes.get(event.node)
+        if node is None or not node.is_up:
+            return [], [e.GreetAnew(caller=event.caller, node=event.node)]
+        self._heard_ms[event.node] = event.now_ms
+        facts: Facts = []
+        effects: Effects = [e.AnswerBeat(caller=event.caller, seq=event.seq)]
+        for use in event.use:
+            facts += self._use(use.slice_id, (use.device_ns, use.throttled_ns, use.calls), event)
+            self.memory_bytes[use.slice_id] = use.memory_bytes
+        for lost in event.lost:
+            slice_ = self.slices.get(lost.slice_id)
+            if slice_ and slice_.node == event.node and slice_.state is SliceState.LIVE and lost.epoch >= slice_.epoch:
+                facts_, effects_ = self._end(slice_, event, "lost", lost.reason)
+                facts += facts_
+                effects += effects_
+        return facts, effects
+
+    @_handle.register
+    def _(self, event: e.AgentLeft) -> tuple[Facts, Effects]:
+        node = self.nodes.get(event.node)
+        return self._lose_node(node, event, event.reason or "the agent left") if node and node.is_up else ([], [])
+
+    @_handle.register
+    def _(self, event: e.SliceRequested) -> tuple[Facts, Effects]:
+        request = event.request
+        if known := self._answers.get(request.request_id):
+            return [], [self._answer(event.caller, known, event.tenant)]
+        ask = _ask(request)
+        plan = place(ask, self._devices_up())
+        if isinstance(plan, Plan):
+            return self._grant(event, plan)
+        if request.wait_ms and plan.can_ever_fit and len(self.waiting) < MAX_WAITING:
+            self.waiting.append(Waiting(event, ask, plan.message))
+            return [], []
+        return [], [e.AnswerError(caller=event.caller, error=SliceRefused(plan.message, **plan.details))]
+
+    @_handle.register
+    def _(self, event: e.ResizeRequested) -> tuple[Facts, Effects]:
+        if event.request_id in self._answers:
+            return [], [self._answer(event.caller, event.slice_id, event.tenant)]
+        try:
+            slice_ = self._owned(event.slice_id, event.tenant)
+            compute, memory = event.compute_pct or slice_.compute_pct, event.memory_mib or slice_.memory_mib
+            self._check_room(slice_, compute, memory)
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        fact = f.SliceResized(
+            at_ms=event.at_ms,
+            slice_id=slice_.slice_id,
+            epoch=slice_.epoch + 1,
+            compute_pct=compute,
+            memory_mib=memory,
+            request_id=event.request_id,
+        )
+        assignment = _assignment(slice_, epoch=fact.epoch, compute_pct=compute, memory_mib=memory)
+        answer = e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)
+        return [fact], [e.AssignSlice(node=slice_.node, slice=assignment), answer]
+
+    @_handle.register
+    def _(self, event: e.ReleaseRequested) -> tuple[Facts, Effects]:
+        if event.request_id in self._answers:
+            return [], [self._answer(event.caller, event.slice_id, event.tenant)]
+        try:
+            slice_ = self._owned(event.slice_id, event.tenant, stranded_too=True)
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        facts, effects = self._end(slice_, event, "released", event.reason, event.request_id)
+        return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
+
+    @_handle.register
+    def _(self, event: e.LocateRequested) -> tuple[Facts, Effects]:
+        return [], [self._answer(event.caller, event.slice_id, event.tenant)]
+
+    @_handle.register
+    def _(self, event: e.Restarted) -> tuple[Facts, Effects]:
+        self._heard_ms = {node.node: event.now_ms for node in self.nodes.values() if node.is_up}
+        self._stranded = dict.fromkeys(self._stranded)
+        return [], []
+
+    @_handle.register
+    def _(self, event: e.Ticked) -> tuple[Facts, Effects]:
+        """One decision a tick, so that each sees the last one applied; the shell ticks until nothing is left to decide."""
+        for node in self.nodes.values():
+            if node.is_up and event.now_ms - self._heard_ms.setdefault(node.node, event.now_ms) > AGENT_LOST_S * 1000:
+                return self._lose_node(node, event, f"no beat for {AGENT_LOST_S:g} s")
+        return self._replace_one(event) or self._serve_queue(event)
+
+    # ── decisions ──────
+
+    def _grant(self, event: e.SliceRequested, plan: Plan) -> tuple[Facts, Effects]:
+        request = event.request
+        fact = f.SliceGranted(
+            at_ms=event.at_ms,
+            slice_id=self._new_id(),
+            epoch=1,
+            request_id=request.request_id,
+            tenant=event.tenant,
+            node=plan.node,
+            device=plan.device,
+            compute_pct=request.compute_pct,
+            memory_mib=request.memory_mib,
+            policy=request.policy,
+            hold=request.hold,
+            kind=request.kind,
+            label=request.label,
+            holder=event.holder,
+            client_key=request.client_key,
+        )
+        assignment = Assignment(
+            slice_id=fact.slice_id,
+            epoch=1,
+            tenant=fact.tenant,
+            device=fact.device,
+            compute_pct=fact.compute_pct,
+            memory_mib=fact.memory_mib,
+            policy=fact.policy,
+            hold=fact.hold,
+        )
+        return [fact], [
+            e.AssignSlice(node=plan.node, slice=assignment),
+            e.AnswerSlice(caller=event.caller, slice_id=fact.slice_id),
+        ]
+
+    def _end(self, slice_: Slice, event: e.Event, how: str, reason: str, request_id: str = "") -> tuple[Facts, Effects]:
+        epoch = slice_.epoch + 1
+        facts = self._roll_up(slice_.slice_id, event)
+        facts.append(
+            f.SliceEnded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, how=how, reason=reason, request_id=request_id)
+        )
+        if slice_.state is SliceState.STRANDED:
+            return facts, []
+        return facts, [e.RevokeSlice(node=slice_.node, slice_id=slice_.slice_id, epoch=epoch, reason=reason)]
+
+    def _lose_node(self, node: Node, event: e.Event, reason: str) -> tuple[Facts, Effects]:
+        facts: Facts = [f.NodeLost(at_ms=event.at_ms, node=node.node, reason=reason)]
+        for slice_ in self._slices_on(node.node):
+            facts.append(
+                f.SliceStranded(
+                    at_ms=event.at_ms,
+                    slice_id=slice_.slice_id,
+                    epoch=slice_.epoch + 1,
+                    reason=f"{node.node} was lost: {reason}",
+                )
+            )
+        return facts, []
+
+    def _replace_one(self, event: e.Ticked) -> tuple[Facts, Effects] | None:
+        """Place the first stranded slice that fits somewhere, or end the first whose time is over."""
+        for slice_id, since_ms in self._stranded.items():
+            slice_ = self.slices[slice_id]
+            if since_ms is None:
+                self._stranded[slice_id] = since_ms = event.now_ms
+            if event.now_ms - since_ms > LEASE_S * 1000:
+                return self._end(slice_, event, "expired", f"no device had room for {LEASE_S:g} s after its own was lost")
+            ask = Ask(compute_pct=slice_.compute_pct, memory_mib=slice_.memory_mib, kind=slice_.kind)
+            plan = place(ask, self._devices_up())
+            if isinstance(plan, Plan):
+                epoch = slice_.epoch + 1
+                fact = f.SliceMoved(at_ms=event.at_ms, slice_id=slice_id, epoch=epoch, node=plan.node, device=plan.device)
+                assignment = _assignment(slice_, epoch=epoch, device=plan.device)
+                return [fact], [e.AssignSlice(node=plan.node, slice=assignment)]
+        return None
+
+    def _serve_queue(self, event: e.Ticked) -> tuple[Facts, Effects]:
+        """Grant the first waiting request if it fits; refuse those whose time is over. First come, first served."""
+        effects: Effects = []
+        for waiting in list(self.waiting):
+            if event.now_ms >= waiting.until_ms:
+                self.waiting.remove(waiting)
+                waited = f"waited {waiting.event.request.wait_ms / 1000:g} s: {waiting.reason}"
+                effects.append(e.AnswerError(caller=waiting.event.caller, error=SliceRefused(waited)))
+        if not self.waiting:
+            return [], effects
+        first = self.waiting[0]
+        plan = place(first.ask, self._devices_up())
+        if isinstance(plan, NoRoom):
+            first.reason = plan.message
+            return [], effects
+        self.waiting.popleft()
+        facts, granted = self._grant(dataclasses.replace(first.event, at_ms=event.at_ms), plan)
+        return facts, [*effects, *granted]
+
+    def forget_caller(self, caller: e.Caller) -> None:
+        """Drop what a caller that went away was waiting for."""
+        self.waiting = deque(waiting for waiting in self.waiting if waiting.event.caller != caller)
+
+    def _answer(self, caller: e.Caller, slice_id: str, tenant: str | None) -> e.Effect:
+        slice_ = self.slices.get(slice_id)
+        if slice_ is None or (tenant is not None and slice_.tenant != tenant):
+            return e.AnswerError(caller=caller, error=NotFound(f"there is no slice {slice_id}", slice_id=slice_id))
+        return e.AnswerSlice(caller=caller, slice_id=slice_id)
+
+    def _owned(self, slice_id: str, tenant: str | None, *, stranded_too: bool = False) -> Slice:
+        """Return a slice this tenant may change; raise NotFound, LeaseLost or Conflict."""
+        slice_ = self.slices.get(slice_id)
+        if slice_ is None or (tenant is not None and slice_.tenant != tenant):
+            raise NotFound(f"there is no slice {slice_id}", slice_id=slice_id)
+        if slice_.state.is_over:
+            raise LeaseLost(f"slice {slice_id} is {slice_.state}: {slice_.reason}", slice_id=slice_id, state=slice_.state.value)
+        if slice_.state is SliceState.STRANDED and not stranded_too:
+            raise Conflict(f"slice {slice_id} waits for a device ({slice_.reason}): try again in a moment", slice_id=slice_id)
+        return slice_
+
+    def _check_room(self, slice_: Slice, compute_pct: int, memory_mib: int) -> None:
+        device = self.nodes[slice_.node].devices[slice_.device]
+        more_compute, more_memory = compute_pct - slice_.compute_pct, memory_mib - slice_.memory_mib
+        if more_compute > device.compute_free_pct or more_memory > device.memory_free_mib:
+            raise SliceRefused(
+                f"asked {compute_pct} % and {memory_mib} MiB for slice {slice_.slice_id}, which has {slice_.compute_pct} % and "
+                f"{slice_.memory_mib} MiB; {slice_.device} on {slice_.node} has {device.compute_free_pct} % and "
+                f"{device.memory_free_mib} MiB beside it",
+                compute_pct=compute_pct,
+                memory_mib=memory_mib,
+                compute_free_pct=device.compute_free_pct,
+                memory_free_mib=device.memory_free_mib,
+            )
+
+    def _use(self, slice_id: str, used: tuple[int, int, int], event: e.Event) -> Facts:
+        if slice_id not in self.slices:
+            return []
+        since_ms, *sums = self._unrolled.get(slice_id, (event.now_ms, 0, 0, 0))
+        device_ns, throttled_ns, calls = (one + more for one, more in zip(sums, used, strict=True))
+        self._unrolled[slice_id] = (since_ms, device_ns, throttled_ns, calls)
+        return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS else []
+
+    def _roll_up(self, slice_id: str, event: e.Event) -> Facts:
+        _, device_ns, throttled_ns, calls = self._unrolled.pop(slice_id, (0, 0, 0, 0))
+        if not (device_ns or throttled_ns or calls):
+            return []
+        return [f.SliceUsed(at_ms=event.at_ms, slice_id=slice_id, device_ns=device_ns, throttled_ns=throttled_ns, calls=calls)]
+
+    def used(self, slice_: Slice) -> tuple[int, int, int]:
+        """Return device ns, throttled ns and calls of a slice, the part not yet journalled included."""
+        _, device_ns, throttled_ns, calls = self._unrolled.get(slice_.slice_id, (0, 0, 0, 0))
+        return slice_.device_ns + device_ns, slice_.throttled_ns + throttled_ns, slice_.calls + calls
+
+    def _devices_up(self) -> Iterable[Device]:
+        return (device for node in self.nodes.values() if node.is_up for device in node.devices.values())
+
+    def _slices_on(self, node: str) -> list[Slice]:
+        known = self.nodes.get(node)
+        return [self.slices[i] for device in known.devices.values() for i in sorted(device.slices)] if known else []
+
+    # ── facts ──────
+
+    @singledispatchmethod
+    def apply(self, fact: f.Fact) -> None:
+        """Change the state as a fact says. The only place where it changes."""
+        raise AssertionError(f"no rule for {type(fact).__name__}")
+
+    @apply.register
+    def _(self, fact: f.NodeJoined) -> None:
+        old = self.nodes.get(fact.node)
+        devices = {
+            info.device: Device(node=fact.node, info=info, compute_free_pct=100, memory_free_mib=info.memory_mib)
+            for info in fact.devices
+        }
+        for device in old.devices.values() if old else ():
+            new = devices.get(device.info.device)
+            if new is None or new.info != device.info:
+                # Its slices are stranded by the facts that follow; until then the old record holds them.
+                if device.slices:
+                    devices[device.info.device] = device
+            else:
+                devices[device.info.device] = device
+        self.nodes[fact.node] = Node(
+            node=fact.node,
+            door=fact.door,
+            door_key=fact.door_key,
+            labels=fact.labels,
+            joined_ms=fact.at_ms,
+            devices=devices,
+        )
+
+    @apply.register
+    def _(self, fact: f.NodeLost) -> None:
+        self.nodes[fact.node].is_up = False
+
+    @apply.register
+    def _(self, fact: f.SliceGranted) -> None:
+        slice_ = Slice(
+            slice_id=fact.slice_id,
+            epoch=fact.epoch,
+            tenant=fact.tenant,
+            node=fact.node,
+            device=fact.device,
+            compute_pct=fact.compute_pct,
+            memory_mib=fact.memory_mib,
+            policy=fact.policy,
+            hold=fact.hold,
+            kind=fact.kind,
+            label=fact.label,
+            holder=fact.holder,
+            client_key=fact.client_key,
+            created_ms=fact.at_ms,
+        )
+        self.slices[fact.slice_id] = slice_
+        self._take(slice_)
+        self._remember(fact.request_id, fact.slice_id)
+
+    @apply.register
+    def _(self, fact: f.SliceResized) -> None:
+        slice_ = self.slices[fact.slice_id]
+        self._give_back(slice_)
+        slice_.epoch, slice_.compute_pct, slice_.memory_mib = fact.epoch, fact.compute_pct, fact.memory_mib
+        self._take(slice_)
+        self._remember(fact.request_id, fact.slice_id)
+
+    @apply.register
+    def _(self, fact: f.SliceStranded) -> None:
+        slice_ = self.slices[fact.slice_id]
+        self._give_back(slice_)
+        slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState.STRANDED, fact.reason
+        self._stranded[fact.slice_id] = None
+
+    @apply.register
+    def _(self, fact: f.SliceMoved) -> None:
+        slice_ = self.slices[fact.slice_id]
+        slice_.epoch, slice_.node, slice_.device = fact.epoch, fact.node, fact.device
+        slice_.state, slice_.reason = SliceState.LIVE, ""
+        self._stranded.pop(fact.slice_id, None)
+        self._take(slice_)
+
+    @apply.register
+    def _(self, fact: f.SliceEnded) -> None:
+        slice_ = self.slices[fact.slice_id]
+        if slice_.state is SliceState.LIVE:
+            self._give_back(slice_)
+        self._stranded.pop(fact.slice_id, None)
+        self.memory_bytes.pop(fact.slice_id, None)
+        slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState(fact.how), fact.reason
+        slice_.ended_ms = fact.at_ms
+        self._remember(fact.request_id, fact.slice_id)
+        self._ended.append(fact.slice_id)
+        if len(self._ended) > MAX_ENDED:
+            self.slices.pop(self._ended.popleft(), None)
+
+    @apply.register
+    def _(self, fact: f.SliceUsed) -> None:
+        if slice_ := self.slices.get(fact.slice_id):
+            slice_.device_ns += fact.device_ns
+            slice_.throttled_ns += fact.throttled_ns
+            slice_.calls += fact.calls
+
+    def _take(self, slice_: Slice) -> None:
+        device = self.nodes[slice_.node].devices[slice_.device]
+        device.compute_free_pct -= slice_.compute_pct
+        device.memory_free_mib -= device.booked_mib(slice_.memory_mib)
+        device.slices.add(slice_.slice_id)
+
+    def _give_back(self, slice_: Slice) -> None:
+        device = self.nodes[slice_.node].devices[slice_.device]
+        device.compute_free_pct += slice_.compute_pct
+        device.memory_free_mib += device.booked_mib(slice_.memory_mib)
+        device.slices.remove(slice_.slice_id)
+
+    def _remember(self, request_id: str, slice_id: str) -> None:
+        if request_id:
+            self._answers[request_id] = slice_id
+            if len(self._answers) > MAX_ANSWERS:
+                self._answers.popitem(last=False)
+
+
+def _ask(request: RequestSlice) -> Ask:
+    return Ask(compute_pct=request.compute_pct, memory_mib=request.memory_mib, kind=request.kind)
+
+
+def _assignment(
+    slice_: Slice,
+    *,
+    epoch: int | None = None,
+    device: str | None = None,
+    compute_pct: int | None = None,
+    memory_mib: int | None = None,
+) -> Assignment:
+    return Assignment(
+        slice_id=slice_.slice_id,
+        epoch=slice_.epoch if epoch is None else epoch,
+        tenant=slice_.tenant,
+        device=slice_.device if device is None else device,
+        compute_pct=slice_.compute_pct if compute_pct is None else compute_pct,
+        memory_mib=slice_.memory_mib if memory_mib is None else memory_mib,
+        policy=slice_.policy,
+        hold=slice_.hold,
+    )

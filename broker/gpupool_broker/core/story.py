@@ -1,0 +1,31 @@
+"""What happened to one slice, in sentences."""
+
+from __future__ import annotations
+
+from gpupool_broker.core import facts as f
+
+
+def tell(fact: f.Fact) -> str:
+    """Return one fact as a sentence for people."""
+    match fact:
+        case f.NodeJoined():
+            return f"node {fact.node} joined with {len(fact.devices)} device(s)"
+        case f.NodeLost():
+            return f"node {fact.node} was lost: {fact.reason}"
+        case f.SliceGranted():
+            return (
+                f"granted to {fact.tenant}: {fact.compute_pct} % ({fact.policy}) and {fact.memory_mib} MiB of {fact.device} on "
+                f"{fact.node}, {fact.hold}" + (f", asked by {fact.holder}" if fact.holder else "")
+            )
+        case f.SliceResized():
+            return f"resized to {fact.compute_pct} % and {fact.memory_mib} MiB"
+        case f.SliceMoved():
+            return f"placed again, on {fact.device} on {fact.node}"
+        case f.SliceStranded():
+            return f"lost its device: {fact.reason}"
+        case f.SliceEnded():
+            return f"{fact.how}" + (f": {fact.reason}" if fact.reason else "")
+        case f.SliceUsed():
+            used, throttled = fact.device_ns / 1e6, fact.throttled_ns / 1e6
+            return f"used {used:.1f} ms of device time in {fact.calls} calls, throttled {throttled:.1f} ms"
+    return type(fact).__name__

@@ -1,0 +1,299 @@
+"""The one shell around the core.
+
+control port ─┐                                     ┌─> control port
+REST ─────────┼─> turn: handle ─> apply ─> commit ──┼─> agents (Assign, Revoke)
+time ─────────┘        (all waiting events, once)   └─> REST
+
+A turn takes everything that waits, commits once, then answers all. A commit that fails answers everybody with the error and
+rebuilds the memory from the store: nobody was told anything that is not stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import zmq
+
+from gpupool_broker.core import events as e
+from gpupool_broker.core import facts as f
+from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.state import Slice, SliceState
+from gpupool_broker.gateway import Gateway, WireCaller
+from gpupool_broker.leases import LeaseSigner
+from gpupool_broker.store.sql import SqlStore, StoreFailed
+from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, RemoteProtocolError
+from gpupool_wire.limits import LEASE_S
+from gpupool_wire.messages import (
+    PROTOCOL_VERSION,
+    AgentWelcome,
+    Assign,
+    BeatAnswer,
+    Failed,
+    Lease,
+    Message,
+    ReleaseSlice,
+    ResizeSlice,
+    Revoke,
+    SliceGranted,
+    SliceReleased,
+    SliceResized,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: How often time is looked at while nothing arrives. Well below the shortest limit it serves (2.5 s).
+TICK_MS = 100
+#: Longer between two turns than this and the broker itself was away: nobody else is called silent for it.
+STALL_S = 1.0
+
+
+class Broker:
+    """Owns the pool, the store and the control port; everything that touches them runs on its thread."""
+
+    def __init__(self, store: SqlStore, gateway: Gateway, signer: LeaseSigner, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._signer = signer
+        self.pool = self._replayed()
+        self._jobs: queue.SimpleQueue[Callable[[list[e.Event]], None]] = queue.SimpleQueue()
+        self._context = context
+        self._wake_address = f"inproc://broker-{uuid.uuid4().hex}"
+        self._wake_in = context.socket(zmq.PULL)
+        self._wake_in.bind(self._wake_address)
+        self._wake_lock = threading.Lock()
+        self._wake_out = context.socket(zmq.PUSH)
+        self._wake_out.connect(self._wake_address)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="broker-turns", daemon=True)
+        self.turns = 0
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to take turns."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take the last turn and stop."""
+        self._stop.set()
+        self._wake()
+        self._thread.join(5)
+        self._wake_out.close(0)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether turns are taken."""
+        return self._thread.is_alive()
+
+    # ── for other threads ──────
+
+    def ask(self, make: Callable[[e.Caller, int, int], e.Event], timeout_s: float = 30.0) -> Slice:
+        """Have the core handle an event; return the slice it answers with, or raise the error it answers with.
+
+        `make` gets the caller, the monotonic and the wall time in milliseconds.
+        """
+        future: Future[Slice] = Future()
+        self._post(lambda events: events.append(make(future, _now_ms(), wall_ms())))
+        return future.result(timeout_s)
+
+    def read(self, look: Callable[[Pool], T], timeout_s: float = 30.0) -> T:
+        """Return what `look` makes of the pool, between two turns."""
+        future: Future[T] = Future()
+
+        def job(_events: list[e.Event]) -> None:
+            try:
+                future.set_result(look(self.pool))
+            except GpupoolError as error:
+                future.set_exception(error)
+
+        self._post(job)
+        return future.result(timeout_s)
+
+    def _post(self, job: Callable[[list[e.Event]], None]) -> None:
+        self._jobs.put(job)
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._wake_lock:
+            self._wake_out.send(b"")
+
+    # ── the turn ──────
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._gateway.socket, zmq.POLLIN)
+        poller.register(self._wake_in, zmq.POLLIN)
+        last = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                poller.poll(TICK_MS)
+                stalled = time.monotonic() - last > STALL_S
+                self._turn(stalled)
+                last = time.monotonic()
+        except BaseException as error:
+            self.failure = error
+            log.exception("the broker stops", extra={"action": "broker_failed"})
+        finally:
+            self._wake_in.close(0)
+
+    def _turn(self, stalled: bool = False) -> None:
+        """Handle all that waits, commit once, then tell."""
+        now_ms, at_ms = _now_ms(), wall_ms()
+        facts: list[f.Fact] = []
+        effects: list[e.Effect] = []
+        if stalled:
+            self._decide(e.Restarted(now_ms=now_ms, at_ms=at_ms), facts, effects)
+        for event in self._gateway.receive(now_ms, at_ms):
+            self._decide(event, facts, effects)
+        for event in self._posted():
+            self._decide(event, facts, effects)
+        tick = e.Ticked(now_ms=now_ms, at_ms=at_ms)
+        while self._decide(tick, facts, effects):
+            pass
+        try:
+            if facts:
+                self._store.append(facts)
+        except StoreFailed as error:
+            self._roll_back(error, effects)
+        else:
+            for effect in effects:
+                self._perform(effect)
+        self.turns += 1
+
+    def _posted(self) -> list[e.Event]:
+        events: list[e.Event] = []
+        while True:
+            try:
+                self._wake_in.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+        while not self._jobs.empty():
+            self._jobs.get()(events)
+        return events
+
+    def _decide(self, event: e.Event, facts: list[f.Fact], effects: list[e.Effect]) -> bool:
+        """Handle one event and apply its facts; return whether there were any."""
+        new_facts, new_effects = self.pool.handle(event)
+        for fact in new_facts:
+            self.pool.apply(fact)
+        facts += new_facts
+        effects += new_effects
+        return bool(new_facts)
+
+    def _roll_back(self, error: StoreFailed, effects: Iterable[e.Effect]) -> None:
+        log.error("nothing of this turn was stored: %s", error, extra={"action": "commit_failed"})
+        waiting, known = self.pool.waiting, self.pool
+        try:
+            self.pool = self._replayed()
+        except StoreFailed:
+            # The store does not even give what it has: keep the memory, and keep refusing until it does.
+            self.pool = known
+            log.exception("the store cannot be read", extra={"action": "store_unreadable"})
+        self.pool.waiting = waiting
+        for effect in effects:
+            caller = getattr(effect, "caller", None)
+            if caller is not None:
+                self._perform(e.AnswerError(caller=caller, error=error))
+
+    def _replayed(self) -> Pool:
+        pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}")
+        for fact in self._store.facts():
+            pool.apply(fact)
+        pool.handle(e.Restarted(now_ms=_now_ms(), at_ms=wall_ms()))
+        return pool
+
+    # ── effects ──────
+
+    def _perform(self, effect: e.Effect) -> None:
+        match effect:
+            case e.AssignSlice():
+                self._gateway.tell_node(effect.node, Assign(slice=effect.slice))
+            case e.RevokeSlice():
+                revoke = Revoke(slice_id=effect.slice_id, epoch=effect.epoch, reason=effect.reason[:512])
+                self._gateway.tell_node(effect.node, revoke)
+            case e.AnswerSlice(caller=Future() as future):
+                future.set_result(self.pool.slices[effect.slice_id])
+            case e.AnswerError(caller=Future() as future):
+                future.set_exception(effect.error)
+            case e.AnswerSlice(caller=WireCaller() as caller):
+                self._gateway.tell(caller.identity, self._slice_message(caller, self.pool.slices[effect.slice_id]))
+            case e.AnswerError(caller=WireCaller() as caller):
+                self._gateway.tell(caller.identity, Failed(call_id=caller.call_id, error=effect.error.to_info()))
+            case e.AnswerBeat(caller=WireCaller() as caller):
+                self._gateway.tell(caller.identity, BeatAnswer(seq=effect.seq, lease_ms=int(LEASE_S * 1000)))
+            case e.GreetAnew(caller=WireCaller() as caller):
+                error = RemoteProtocolError(f"node {effect.node} is not known here any more: greet anew")
+                self._gateway.tell(caller.identity, Failed(error=error.to_info()))
+            case e.WelcomeAgent(caller=WireCaller() as caller):
+                welcome = AgentWelcome(
+                    version=PROTOCOL_VERSION,
+                    broker="broker",
+                    credential=caller.credential,
+                    lease_key=self._signer.public_key,
+                    slices=list(effect.slices),
+                )
+                self._gateway.tell(caller.identity, welcome)
+
+    def _slice_message(self, caller: WireCaller, slice_: Slice) -> Message:
+        if caller.asked is ReleaseSlice:
+            return SliceReleased(call_id=caller.call_id, slice_id=slice_.slice_id)
+        if slice_.state is not SliceState.LIVE:
+            kind = Conflict if slice_.state is SliceState.STRANDED else LeaseLost
+            error = kind(f"slice {slice_.slice_id} is {slice_.state}: {slice_.reason}", slice_id=slice_.slice_id)
+            return Failed(call_id=caller.call_id, error=error.to_info())
+        if caller.asked is ResizeSlice:
+            return SliceResized(
+                call_id=caller.call_id,
+                slice_id=slice_.slice_id,
+                epoch=slice_.epoch,
+                compute_pct=slice_.compute_pct,
+                memory_mib=slice_.memory_mib,
+            )
+        return self._granted(caller.call_id, slice_)
+
+    def _granted(self, call_id: int, slice_: Slice) -> SliceGranted:
+        node = self.pool.nodes[slice_.node]
+        info = node.devices[slice_.device].info
+        lease = Lease(
+            slice_id=slice_.slice_id,
+            epoch=slice_.epoch,
+            tenant=slice_.tenant,
+            node=slice_.node,
+            device=slice_.device,
+            compute_pct=slice_.compute_pct,
+            memory_mib=slice_.memory_mib,
+            policy=slice_.policy,
+            hold=slice_.hold,
+            client_key=slice_.client_key,
+        )
+        return SliceGranted(
+            call_id=call_id,
+            lease=self._signer.sign(lease),
+            slice_id=slice_.slice_id,
+            epoch=slice_.epoch,
+            node=slice_.node,
+            device=slice_.device,
+            kind=info.kind,
+            model=info.model,
+            compute_pct=slice_.compute_pct,
+            memory_mib=slice_.memory_mib,
+            policy=slice_.policy,
+            door=node.door,
+            door_key=node.door_key,
+        )
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    """Return the wall clock, for what is written down."""
+    return time.time_ns() // 1_000_000

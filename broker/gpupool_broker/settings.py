@@ -1,0 +1,27 @@
+"""What a broker can be told, by option or environment (GPUPOOL_<OPTION>)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpupool_wire.addresses import Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerSettings:
+    """One broker's settings."""
+
+    bind: Address
+    http: Address
+    home: Path
+    #: SQLAlchemy URL; None keeps an SQLite file under the home.
+    database: str | None = None
+    admin_token_file: Path | None = None
+    ready_file: Path | None = None
+    log_level: str = "info"
+
+    @property
+    def folder(self) -> Path:
+        """Where the broker keeps its own files."""
+        return self.home / "broker"

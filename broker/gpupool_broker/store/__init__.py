@@ -1,0 +1,1 @@
+"""Where the broker's facts, tokens and nodes' credentials are kept."""

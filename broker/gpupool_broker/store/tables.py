@@ -1,0 +1,33 @@
+"""The tables. Every statement on them stands in `sql.py`."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table
+
+metadata = MetaData()
+#: SQLite counts only INTEGER primary keys by itself; PostgreSQL wants the 64 bits said.
+_Seq = BigInteger().with_variant(Integer, "sqlite")
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("slice_id", String(512)),
+    Column("record", LargeBinary, nullable=False),
+    Index("journal_by_slice", "slice_id"),
+)
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("tenant", String(512), nullable=False),
+    Column("name", String(512), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("used_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+)
