@@ -1,0 +1,187 @@
+"""This process's link to one slice: the door opens it, its channels carry the calls.
+
+    Link.open ──lease──▶ door (agent) ──worker's address, ticket──▶ Link
+    call ──▶ borrow a channel ══ Run, frames ══▶ worker ══ Result, frames ══▶ give the channel back
+
+A channel is a line with one call in flight, so concurrent calls travel on channels of their own, and nothing on a call's path
+waits for another thread. A channel whose call did not end in order is closed, never given back.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gpupool.control import program_name
+from gpupool.grant import Grant
+from gpupool.keeper import Keeper
+from gpupool.line import Gone, Line
+from gpupool_wire.codec import FROM_DOOR, FROM_WORKER
+from gpupool_wire.conversation import CLIENT_AND_DOOR, CLIENT_AND_WORKER
+from gpupool_wire.errors import GpupoolError
+from gpupool_wire.limits import ANSWER_S
+from gpupool_wire.messages import (
+    PROTOCOL_VERSION,
+    CloseSession,
+    Join,
+    Joined,
+    Leave,
+    LinkOpened,
+    Message,
+    OpenLink,
+    WorkerToClient,
+)
+from gpupool_wire.tensors import Buffer
+
+#: Channels of one link besides its first: more callers than this wait for one another. A worker executes one call at a time, and
+#: a few dozen in its queue already keep it busy.
+MAX_CHANNELS: Final = 32
+#: A channel unused for so long is closed; opening it again costs about a millisecond.
+IDLE_S: Final = 30.0
+
+#: How long the end of a link waits for its goodbye to be sent.
+GOODBYE_S: Final = 1.0
+
+Channel = Line[WorkerToClient]
+
+
+class Link:
+    """One open link. Thread-safe. Once lost it stays lost: its slice opens another."""
+
+    def __init__(self, opened: LinkOpened, *, holder: bool, on_end: Callable[[Link, GpupoolError], None]) -> None:
+        self.worker = opened.worker
+        self.link_id = opened.link_id
+        self.holder = holder
+        self.lost: GpupoolError | None = None
+        self._pid = os.getpid()
+        self._ticket = opened.ticket
+        self._idle: list[tuple[float, Channel]] = []
+        self._free = threading.Condition()
+        self._channels = 0
+        self._closed = False
+        self._forgotten: collections.deque[int] = collections.deque()
+        self._call_ids = itertools.count(1)
+        self._on_end = on_end
+        first, self.joined = self._join()
+        self._keeper = Keeper(first, self._turn, self._end)
+        self._keeper.start()
+
+    @classmethod
+    def open(cls, grant: Grant, *, holder: bool, timeout_s: float, on_end: Callable[[Link, GpupoolError], None]) -> Link:
+        """Open a link at the grant's door; the agent starts the slice's worker if it has none.
+
+        Raises Gone or Silent where the door or the worker does not answer, and what the door refuses with: LeaseLost,
+        NotAuthorized, NotFound, SliceRefused.
+        """
+        door = Line(grant.door, CLIENT_AND_DOOR, FROM_DOOR)
+        greeting = OpenLink(version=PROTOCOL_VERSION, lease=grant.lease, holder=holder, name=program_name())
+        try:
+            opened = door.greet(greeting, LinkOpened, timeout_s)
+        finally:
+            door.close()
+        return cls(opened, holder=holder, on_end=on_end)
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost else "closed" if self._closed else "open"
+        return f"<Link to {self.worker}, {state}, {self._channels} channels, {len(self._idle)} idle>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made on it, by this process."""
+        return self.lost is None and not self._closed and self._pid == os.getpid()
+
+    def call(
+        self, question: Message, frames: Sequence[Buffer] = (), *, timeout_s: float | None = None
+    ) -> tuple[WorkerToClient, list[Buffer]]:
+        """Send a question to the worker on a channel of its own; return the answer and its frames.
+
+        Raises WorkerLost where the worker goes away first, and whatever it answers as an error.
+        """
+        channel = self._take()
+        try:
+            return channel.ask(question, frames, timeout_s=timeout_s)
+        finally:
+            self._give_back(channel)
+
+    def next_call_id(self) -> int:
+        """Return an id that no other question on this link has."""
+        return next(self._call_ids)
+
+    def forget(self, session_id: int) -> None:
+        """Have a session closed at the next turn. Safe to call from a finalizer: takes no lock."""
+        self._forgotten.append(session_id)
+
+    def close(self) -> None:
+        """End the link; the worker hears it at once. Idempotent; in a forked child it leaves the parent's link alone."""
+        if self._pid != os.getpid():
+            return
+        with self._free:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._free.notify_all()
+        for _, channel in idle:
+            channel.close(goodbye=Leave())
+        self._keeper.leave()
+        # The keeper of a lost link may be busy finding the next one; one that is about to say goodbye is worth waiting for.
+        if self.lost is None and self._keeper is not threading.current_thread():
+            self._keeper.join(GOODBYE_S)
+
+    def _join(self) -> tuple[Channel, Joined]:
+        channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
+        return channel, channel.greet(Join(version=PROTOCOL_VERSION, ticket=self._ticket), Joined, ANSWER_S)
+
+    def _take(self) -> Channel:
+        """Return the channel used last (its buffers are warm), or a new one, or wait for one."""
+        with self._free:
+            while not self._idle and self._channels >= MAX_CHANNELS and self.is_open:
+                self._free.wait()
+            if not self.is_open:
+                raise Gone(f"the link to {self.worker} has ended: {self.lost or 'it was closed'}")
+            if self._idle:
+                return self._idle.pop()[1]
+            self._channels += 1
+        try:
+            return self._join()[0]
+        except BaseException:
+            self._discount()
+            raise
+
+    def _give_back(self, channel: Channel) -> None:
+        with self._free:
+            if channel.is_open and self.is_open:
+                self._idle.append((time.monotonic(), channel))
+                self._free.notify()
+                return
+        channel.close(goodbye=Leave())
+        self._discount()
+
+    def _discount(self) -> None:
+        with self._free:
+            self._channels -= 1
+            self._free.notify()
+
+    def _turn(self) -> None:
+        """What the keeper does about once a second."""
+        with contextlib.suppress(GpupoolError):
+            while self._forgotten and self.is_open:
+                self.call(CloseSession(call_id=self.next_call_id(), session_id=self._forgotten.popleft()), timeout_s=ANSWER_S)
+        oldest = time.monotonic() - IDLE_S
+        with self._free:
+            unused = [channel for since, channel in self._idle if since < oldest]
+            self._idle = [(since, channel) for since, channel in self._idle if since >= oldest]
+            self._channels -= len(unused)
+        for channel in unused:
+            channel.close(goodbye=Leave())
+
+    def _end(self, error: GpupoolError) -> None:
+        with self._free:
+            self.lost = error
+            self._free.notify_all()
+        if not self._closed:
+            self._on_end(self, error)

@@ -1,0 +1,230 @@
+"""A model opened on a slice: its session on the slice's present worker, re-opened wherever the slice goes.
+
+run ──▶ session on the present link? ──no──▶ OpenModel ──missing──▶ PutModel … ──▶ OpenModel
+         │ yes                                                                       │
+         └──▶ Run ══▶ worker ══▶ Result        worker lost: the slice finds the next link, and the call is repeated
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeVar
+
+from gpupool.forks import renew_after_fork
+from gpupool.link import Link
+from gpupool.model_source import KeptModel
+from gpupool.protocols import CallTiming
+from gpupool_wire.errors import GpupoolError, LocalProtocolError, RemoteProtocolError, UsageError, WorkerLost
+from gpupool_wire.limits import ANSWER_S
+from gpupool_wire.messages import (
+    CloseSession,
+    Message,
+    ModelMeta,
+    ModelMissing,
+    ModelOptions,
+    ModelStored,
+    OpenModel,
+    PutModel,
+    Result,
+    Run,
+    SessionOpened,
+    TensorInfo,
+    Timing,
+    WorkerToClient,
+)
+from gpupool_wire.tensors import Value, pack_values, unpack_values
+
+_log = logging.getLogger(__name__)
+
+#: A call during which the worker died this often is not sent again: it is likely what kills the worker.
+MAX_DEATHS_OF_A_CALL: Final = 5
+#: One upload is enough unless another process uploads the same model at the same time.
+MAX_UPLOADS: Final = 4
+
+T = TypeVar("T")
+
+
+class Links(Protocol):
+    """What a model needs of its slice."""
+
+    def link(self, lost: Link | None = None) -> Link:
+        """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
+
+
+class Model:
+    """A RemoteModel (see gpupool.protocols). Thread-safe."""
+
+    def __init__(self, links: Links, source: KeptModel, options: ModelOptions) -> None:
+        self._links = links
+        self._source = source
+        self._options = options
+        self._opening = threading.Lock()
+        self._session: tuple[Link, SessionOpened] | None = None
+        self._closed = False
+        self._timings = threading.local()
+        #: Where the finalizer finds the newest session; it must not hold the model itself.
+        self._open_at: list[tuple[Link, int]] = []
+        weakref.finalize(self, _forget, self._open_at).atexit = False
+        renew_after_fork(self)
+        self._described = self._with_session(lambda _, session: session)
+
+    def __repr__(self) -> str:
+        return f"<Model {self._source!r}, {'closed' if self._closed else 'open'}>"
+
+    def renew_in_child(self) -> None:
+        """Forget the parent's session without closing it: the child opens its own."""
+        self._opening = threading.Lock()
+        self._session = None
+        self._open_at.clear()
+
+    @property
+    def inputs(self) -> list[TensorInfo]:
+        """The model's inputs, as ONNX Runtime's NodeArg shows them."""
+        return self._described.inputs
+
+    @property
+    def outputs(self) -> list[TensorInfo]:
+        """The model's outputs."""
+        return self._described.outputs
+
+    @property
+    def initializers(self) -> list[TensorInfo]:
+        """The model's overridable initializers."""
+        return self._described.initializers
+
+    @property
+    def meta(self) -> ModelMeta:
+        """ONNX Runtime's ModelMetadata."""
+        return self._described.meta
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers the session runs on."""
+        return self._described.providers
+
+    @property
+    def last_timing(self) -> CallTiming | None:
+        """The split of the newest finished call of this thread; None before its first."""
+        timing: CallTiming | None = getattr(self._timings, "last", None)
+        return timing
+
+    def run(
+        self,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None = None,
+        run_config: Mapping[str, str] | None = None,
+    ) -> list[Value]:
+        """Return the outputs in order, as fresh writable arrays. See RemoteModel.run."""
+        start_ns = time.perf_counter_ns()
+        specs, frames = pack_values(feed.values())
+        inputs = list(zip(feed, specs, strict=True))
+        wanted = None if outputs is None else list(outputs)
+        config = dict(run_config or {})
+
+        def run_on(link: Link, session: SessionOpened) -> list[Value]:
+            question = Run(
+                call_id=link.next_call_id(), session_id=session.session_id, feed=inputs, outputs=wanted, run_config=config
+            )
+            answer, result_frames = link.call(question, frames)
+            if not isinstance(answer, Result):
+                raise _out_of_place(question, answer)
+            # Views of the received buffers: nobody else holds those, so they are as good as fresh arrays.
+            values = unpack_values(answer.outputs, result_frames)
+            self._timings.last = _split(answer.timing, time.perf_counter_ns() - start_ns)
+            return values
+
+        return self._with_session(run_on)
+
+    def close(self) -> None:
+        """Forget the session on the worker. Idempotent; never raises because the worker is gone."""
+        with self._opening:
+            self._closed = True
+            session, self._session = self._session, None
+            self._open_at.clear()
+        if session is None or not session[0].is_open:
+            return
+        link, opened = session
+        try:
+            link.call(CloseSession(call_id=link.next_call_id(), session_id=opened.session_id), timeout_s=ANSWER_S)
+        except GpupoolError:
+            return  # whatever ended the link ended the session too
+
+    def _with_session(self, act: Callable[[Link, SessionOpened], T]) -> T:
+        """Do `act` with the session on the slice's link, again on the next link where the worker is lost in the middle of it."""
+        lost: Link | None = None
+        for death in range(1, MAX_DEATHS_OF_A_CALL + 1):
+            link = self._links.link(lost)
+            try:
+                return act(link, self._session_on(link))
+            except WorkerLost as error:
+                lost = link
+                if death == MAX_DEATHS_OF_A_CALL:
+                    raise WorkerLost(
+                        f"the worker was lost {death} times during this call, so it is not sent again: {error.message}",
+                        deaths=death,
+                    ) from error
+        raise AssertionError("the loop returns or raises")
+
+    def _session_on(self, link: Link) -> SessionOpened:
+        """Return the session on `link`, opening it where there is none yet; callers that come together open one."""
+        present = self._session
+        if present is not None and present[0] is link:
+            return present[1]
+        with self._opening:
+            if self._closed:
+                raise UsageError("this session was closed: open the model again")
+            if self._session is None or self._session[0] is not link:
+                opened = _open_on(link, self._source, self._options)
+                self._session = link, opened
+                self._open_at[:] = [(link, opened.session_id)]
+            return self._session[1]
+
+
+def _open_on(link: Link, source: KeptModel, options: ModelOptions) -> SessionOpened:
+    """Open a session, uploading what the worker does not have of the model."""
+    for _ in range(MAX_UPLOADS):
+        question = OpenModel(call_id=link.next_call_id(), sha256=source.sha256, nbytes=source.nbytes, options=options)
+        answer, _frames = link.call(question)
+        if isinstance(answer, SessionOpened):
+            return answer
+        if not isinstance(answer, ModelMissing):
+            raise _out_of_place(question, answer)
+        try:
+            _upload(link, source, answer.offset)
+        except LocalProtocolError as error:
+            # Another channel uploads the same model at the same time, or the upload was dropped: ask again what is missing.
+            _log.debug("upload of %r starts again: %s", source, error)
+    raise RemoteProtocolError(f"the worker at {link.worker} still asks for {source!r} after {MAX_UPLOADS} uploads")
+
+
+def _upload(link: Link, source: KeptModel, offset: int) -> None:
+    for start, part in source.parts(offset):
+        question = PutModel(call_id=link.next_call_id(), sha256=source.sha256, offset=start, nbytes=len(part))
+        answer, _ = link.call(question, [part])
+        if not isinstance(answer, ModelStored):
+            raise _out_of_place(question, answer)
+
+
+def _forget(open_at: list[tuple[Link, int]]) -> None:
+    """Have a collected model's session closed: nobody can run it any more, and its weights count against the slice."""
+    for link, session_id in open_at:
+        if link.is_open:
+            link.forget(session_id)
+
+
+def _split(timing: Timing, wall_ns: int) -> CallTiming:
+    return CallTiming(
+        queue_ns=timing.queue_ns,
+        throttle_ns=timing.throttle_ns,
+        execute_ns=timing.execute_ns,
+        transfer_ns=max(0, wall_ns - timing.queue_ns - timing.throttle_ns - timing.execute_ns),
+        wall_ns=wall_ns,
+    )
+
+
+def _out_of_place(question: Message, answer: WorkerToClient) -> RemoteProtocolError:
+    return RemoteProtocolError(f"the worker answered {type(question).__name__} with {type(answer).__name__}")
