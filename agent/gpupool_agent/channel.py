@@ -7,7 +7,7 @@ One AF_UNIX SOCK_SEQPACKET pair per worker: messages keep their borders, arrive 
 at once as the end of the file. The worker inherits its end as an open descriptor (`--fd N`) and exits when the other end closes.
 
 The quantum: a worker executes only while it holds a Grant. Having work and no grant it says Want, once, until it is granted; it
-gives a grant back with Settle after `quantum_ns` of wall time, or once it has had nothing to do for IDLE_NS. `used_ns` is the
+gives a grant back with Settle after `quantum_ns` of wall time, or once it has had nothing to do for `linger_ns`. `used_ns` is the
 union of the execution intervals inside the grant; a call that outlasts the quantum runs to its end, and what it used beyond is
 in `used_ns` too. `Settle.more` is a Want at the same time. Unwant takes a Want back before it is granted (the caller has gone).
 From Want to the Settle without `more` the worker says Alive every ALIVE_S; silent for HANG_S in that time, beyond a silence it
@@ -33,6 +33,8 @@ HANG_S = 0.3
 #: How long a worker keeps a grant without work: longer than a client on the same machine needs between two calls, short
 #: against a quantum, so that little exclusive time is wasted.
 IDLE_NS = 1_500_000
+#: Calls at least this long may take turns call by call: handing the device over and back costs less than the pause it hides.
+LONG_CALL_NS = 2_000_000
 #: How often a worker reports its use.
 USE_S = 1.0
 #: A sequenced packet must fit the socket's buffer (about 200 KiB by default); the largest message is an error with its details.
@@ -98,6 +100,10 @@ class Grant(ChannelMessage, frozen=True, kw_only=True):
 
     seq: Count
     quantum_ns: Count
+    #: How long the worker may wait for more work before it hands back. It does not wait where its callers' pauses are longer.
+    linger_ns: Count = IDLE_NS
+    #: After so much of the turn somebody else is due: after a call of LONG_CALL_NS the worker hands back without waiting.
+    patience_ns: Count | None = None
 
 
 class Stop(ChannelMessage, frozen=True, kw_only=True):

@@ -1,17 +1,24 @@
 """A worker's side of the quantum channel, as a value.
 
 Rules: a call enters only inside a grant whose quantum is not over; while none is held and calls wait, exactly one Want is out.
-A grant is settled once, when nothing is active and the quantum is over or nothing has happened for IDLE_NS; `used_ns` is the
-union of the calls' intervals, or the device time its driver measured. Each door returns the messages to send; time is an argument
+A grant is settled once, when nothing is active and nothing may enter any more or is expected soon. `used_ns` is the union of the
+calls' intervals, or the device time their driver measured. Each door returns the messages to send; time is an argument
 (nanoseconds, monotonic).
 
-    NONE ──ask: Want──> WANTED ──granted──> HELD ──settle(more)──> WANTED
-                                              └────settle──> NONE
+    NONE ──wait: Want──> WANTED ──granted──> HELD ──settle(more)──> WANTED
+                                               └────settle──> NONE
+
+Between two calls of a lone synchronous caller there is a pause, in which the device stands still if the grant is kept, and which
+costs two messages if it is not. So the grant is kept for `linger_ns`, unless the caller's pauses have been longer lately, or
+somebody else is due and calls are long (`patience_ns`).
 """
 
 from __future__ import annotations
 
-from gpupool_agent.channel import IDLE_NS, Grant, Settle, ToAgent, Want
+from gpupool_agent.channel import LONG_CALL_NS, Grant, Settle, ToAgent, Want
+
+#: A pause longer than this is the end of the work, not a habit of the caller.
+_LONGEST_PAUSE_NS = 100_000_000
 
 
 class Permit:
@@ -19,9 +26,10 @@ class Permit:
 
     __slots__ = (
         "_active_since_ns",
+        "_grant",
         "_idle_since_ns",
-        "_quantum_ns",
-        "_seq",
+        "_latest_call_ns",
+        "_pause_ns",
         "_started_ns",
         "_used_ns",
         "active",
@@ -34,45 +42,51 @@ class Permit:
         #: Calls inside the grant, and calls that want in.
         self.active = 0
         self.waiting = 0
-        self._seq: int | None = None
-        self._quantum_ns = 0
+        self._grant: Grant | None = None
         self._started_ns = 0
         self._used_ns = 0
         self._active_since_ns = 0
         self._idle_since_ns = 0
+        #: What callers do: how long the latest execution took, and how long they pause between two, on average.
+        self._latest_call_ns = 0
+        self._pause_ns = 0
 
     def __repr__(self) -> str:
-        state = "wanted" if self.is_wanted else "none" if self._seq is None else f"grant {self._seq}"
+        state = "wanted" if self.is_wanted else "none" if self._grant is None else f"grant {self._grant.seq}"
         return f"<Permit, {state}, {self.active} active, {self.waiting} waiting>"
 
     @property
     def is_held(self) -> bool:
         """Whether the worker holds a grant."""
-        return self._seq is not None
+        return self._grant is not None
 
     @property
     def is_busy(self) -> bool:
         """Whether the agent waits for this worker, so that it has to show that it lives."""
-        return self.is_wanted or self._seq is not None
+        return self.is_wanted or self._grant is not None
 
     def is_open(self, now_ns: int) -> bool:
         """Whether a call may enter now."""
-        return self._seq is not None and now_ns - self._started_ns < self._quantum_ns
+        return self._grant is not None and now_ns - self._started_ns < self._grant.quantum_ns
 
     def enter(self, now_ns: int) -> bool:
         """Enter if the grant is open; return whether."""
         if not self.is_open(now_ns):
             return False
         if self.active == 0:
+            if self.waiting == 0:
+                self._note_pause(now_ns)
             self._active_since_ns = now_ns
         self.active += 1
         return True
 
     def wait(self, now_ns: int) -> list[ToAgent]:
         """One more call wants in (see `unwait`). Settles a grant that is over, asks for one where none is out."""
+        if self.active == 0 and self.waiting == 0:
+            self._note_pause(now_ns)
         self.waiting += 1
         sent = self.tick(now_ns)
-        if self._seq is None and not self.is_wanted:
+        if self._grant is None and not self.is_wanted:
             self.is_wanted = True
             sent.append(Want())
         return sent
@@ -83,12 +97,12 @@ class Permit:
 
     def granted(self, grant: Grant, now_ns: int) -> list[ToAgent]:
         """The device is ours. A grant nobody waits for any more, or a second one, is settled at once with nothing used."""
-        if self._seq is not None:
+        if self._grant is not None:
             return [Settle(seq=grant.seq, used_ns=0, more=False)]
         self.is_wanted = False
         if not self.waiting:
             return [Settle(seq=grant.seq, used_ns=0, more=False)]
-        self._seq, self._quantum_ns = grant.seq, grant.quantum_ns
+        self._grant = grant
         self._started_ns = self._idle_since_ns = now_ns
         self._used_ns = 0
         return []
@@ -100,24 +114,35 @@ class Permit:
             self._used_ns += device_ns
         elif self.active == 0:
             self._used_ns += now_ns - self._active_since_ns
-        if self.active == 0:
-            self._idle_since_ns = now_ns
-            if not self.is_open(now_ns):
-                return self._settle()
-        return []
+        if self.active:
+            return []
+        self._latest_call_ns = now_ns - self._active_since_ns
+        self._idle_since_ns = now_ns
+        return self.tick(now_ns)
 
     def tick(self, now_ns: int) -> list[ToAgent]:
-        """Settle where nothing is active and the quantum is over, or nothing happened for IDLE_NS."""
-        if self._seq is None or self.active:
+        """Settle where nothing is active and the grant is over or no longer worth keeping."""
+        if self._grant is None or self.active or now_ns < self.kept_until_ns():
             return []
-        if self.is_open(now_ns) and now_ns - self._idle_since_ns < IDLE_NS:
-            return []
-        return self._settle()
-
-    def _settle(self) -> list[ToAgent]:
-        if self._seq is None:
-            return []
-        settled = Settle(seq=self._seq, used_ns=self._used_ns, more=self.waiting > 0)
-        self._seq = None
+        settled = Settle(seq=self._grant.seq, used_ns=self._used_ns, more=self.waiting > 0)
+        self._grant = None
         self.is_wanted = settled.more
         return [settled]
+
+    def kept_until_ns(self) -> int:
+        """Return until when an idle grant is kept; callers that wait are given until the quantum's end to enter."""
+        if self._grant is None:
+            return 0
+        end_ns = self._started_ns + self._grant.quantum_ns
+        if self.waiting:
+            return end_ns
+        is_due = self._grant.patience_ns is not None and self._idle_since_ns - self._started_ns >= self._grant.patience_ns
+        if self._pause_ns > self._grant.linger_ns or (is_due and self._latest_call_ns >= LONG_CALL_NS):
+            return self._idle_since_ns
+        return min(end_ns, self._idle_since_ns + self._grant.linger_ns)
+
+    def _note_pause(self, now_ns: int) -> None:
+        """Work comes after a pause: a quarter of the habit is what happened last."""
+        pause_ns = now_ns - self._idle_since_ns
+        if pause_ns <= _LONGEST_PAUSE_NS:
+            self._pause_ns += (pause_ns - self._pause_ns) // 4

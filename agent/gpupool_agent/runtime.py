@@ -7,8 +7,7 @@ through: nothing on it names a file, loads code or writes outside memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnxruntime as ort
@@ -83,6 +82,8 @@ _MEMORY_TEXTS = (
 ORT_ERRORS: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
+#: What its Python half raises: wrong names, types and shapes of inputs.
+_FROM_PYTHON = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError)
 
 
 def session_options(options: ModelOptions, *, threads: int) -> ort.SessionOptions:
@@ -166,19 +167,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(text in str(error) for text in _MEMORY_TEXTS)
 
 
-@contextmanager
-def translated(kind: type[ModelRejected | ExecutionFailed], refusal: Callable[[], OutOfSliceMemory]) -> Iterator[None]:
-    """Turn whatever ONNX Runtime raises into `kind`, with its own class and text; a failed allocation into `refusal()`."""
-    try:
-        yield
-    except GpupoolError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise refusal() from error
-        if isinstance(error, (*ORT_ERRORS, ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError)):
-            raise kind(str(error), ort_class=type(error).__name__) from error
-        raise
+def translation(
+    error: Exception, kind: type[ModelRejected | ExecutionFailed], refusal: Callable[[], OutOfSliceMemory]
+) -> Exception:
+    """Return what to raise for an error of ONNX Runtime: `kind` with its own class and text; `refusal()` for lack of memory.
+
+    An error of gpupool's own, and one ONNX Runtime does not raise, comes back as it is.
+    """
+    if isinstance(error, GpupoolError):
+        return error
+    if is_out_of_memory(error):
+        return refusal()
+    if isinstance(error, _FROM_PYTHON + ORT_ERRORS):
+        return kind(str(error), ort_class=type(error).__name__)
+    return error
 
 
 def silence() -> None:

@@ -9,8 +9,9 @@ never passes `limit`. A refusal changes nothing, and names what was used, asked 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from gpupool_wire.errors import Conflict, LocalProtocolError, OutOfSliceMemory
 from gpupool_wire.units import MIB
@@ -27,8 +28,7 @@ class Purpose(StrEnum):
     ARRAYS = "arrays"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """One amount of memory somebody holds. Given back once, to the ledger it came from."""
 
     charge_id: int
@@ -41,7 +41,7 @@ class Charge:
 class Ledger:
     """The memory of one slice. `take`, `give` and `resize` are the only doors to its state; it is not thread-safe by itself."""
 
-    __slots__ = ("_by_holder", "_last_id", "_open", "limit_bytes", "peak_bytes", "used_bytes")
+    __slots__ = ("_last_id", "_open", "limit_bytes", "peak_bytes", "used_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -49,7 +49,6 @@ class Ledger:
         self.peak_bytes = 0
         self._last_id = 0
         self._open: dict[int, Charge] = {}
-        self._by_holder: Counter[tuple[Purpose, str]] = Counter()
 
     def __repr__(self) -> str:
         return f"<Ledger, {self.used_bytes} of {self.limit_bytes} bytes used, {len(self._open)} charges>"
@@ -63,14 +62,15 @@ class Ledger:
         """Charge `nbytes`; raise OutOfSliceMemory, and charge nothing, where they do not fit."""
         if nbytes < 0:
             raise LocalProtocolError(f"{nbytes} bytes cannot be charged")
-        if nbytes > self.free_bytes:
+        used = self.used_bytes + nbytes
+        if used > self.limit_bytes:
             raise self.refusal(nbytes, f"{purpose} of {name}")
         self._last_id += 1
         charge = Charge(charge_id=self._last_id, nbytes=nbytes, purpose=purpose, name=name)
         self._open[charge.charge_id] = charge
-        self._by_holder[purpose, name] += nbytes
-        self.used_bytes += nbytes
-        self.peak_bytes = max(self.peak_bytes, self.used_bytes)
+        self.used_bytes = used
+        if used > self.peak_bytes:
+            self.peak_bytes = used
         return charge
 
     def give(self, charge: Charge) -> None:
@@ -78,9 +78,6 @@ class Ledger:
         if self._open.pop(charge.charge_id, None) is None:
             raise LocalProtocolError(f"charge {charge.charge_id} of {charge.nbytes} bytes for {charge.name} is not open")
         self.used_bytes -= charge.nbytes
-        self._by_holder[charge.purpose, charge.name] -= charge.nbytes
-        if self._by_holder[charge.purpose, charge.name] == 0:
-            del self._by_holder[charge.purpose, charge.name]
 
     def resize(self, limit_bytes: int) -> None:
         """Set another limit; raise Conflict, and keep the old one, where more than that is in use."""
@@ -96,17 +93,20 @@ class Ledger:
     def by_purpose(self) -> dict[Purpose, int]:
         """Return the bytes held for each purpose."""
         totals = dict.fromkeys(Purpose, 0)
-        for (purpose, _), nbytes in self._by_holder.items():
-            totals[purpose] += nbytes
+        for charge in self._open.values():
+            totals[charge.purpose] += charge.nbytes
         return totals
 
     def held_by(self) -> str:
         """Return, as one line, who holds the most."""
-        largest = self._by_holder.most_common(NAMED_HOLDERS)
+        holders: Counter[tuple[Purpose, str]] = Counter()
+        for charge in self._open.values():
+            holders[charge.purpose, charge.name] += charge.nbytes
+        largest = holders.most_common(NAMED_HOLDERS)
         line = ", ".join(f"{mib(nbytes)} for {purpose} of {name}" for (purpose, name), nbytes in largest if nbytes)
         if not line:
             return "nothing is held"
-        more = len(self._by_holder) - len(largest)
+        more = len(holders) - len(largest)
         return f"held are {line}" + (f" and {more} more" if more > 0 else "")
 
     def refusal(self, nbytes: int, what: str) -> OutOfSliceMemory:

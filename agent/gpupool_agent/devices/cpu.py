@@ -29,7 +29,7 @@ from gpupool_agent.runtime import (
     run_options,
     session_options,
     silence,
-    translated,
+    translation,
 )
 from gpupool_wire.errors import ExecutionFailed, ModelRejected, OutOfSliceMemory
 from gpupool_wire.messages import ModelOptions
@@ -86,12 +86,11 @@ class CpuDevice(Device):
             self._opening_bytes += OPENING_COPIES * len(model)
             self._bound()
         try:
-            with translated(ModelRejected, lambda: self._refusal(f"opening {name}")):
-                session = ort.InferenceSession(model, made, providers=providers)
-        except BaseException:
+            session = ort.InferenceSession(model, made, providers=providers)
+        except Exception as error:
             with self._lock:
                 self._programs -= 1
-            raise
+            raise translation(error, ModelRejected, lambda: self._refusal(f"opening {name}")) from error
         finally:
             with self._lock:
                 self._opening_bytes -= OPENING_COPIES * len(model)
@@ -109,7 +108,7 @@ class CpuDevice(Device):
         self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
     ) -> Execution:
         session: ort.InferenceSession = program.handle
-        with translated(ExecutionFailed, lambda: self._refusal(f"a call of {program.name}")):
+        try:
             options = run_options(config)
             try:
                 values = session.run(outputs, feed, options)
@@ -119,6 +118,8 @@ class CpuDevice(Device):
                 # malloc keeps freed memory for reuse, in pieces that may be too small: give them back and try once more.
                 self._trim()
                 values = session.run(outputs, feed, options)
+        except Exception as error:
+            raise translation(error, ExecutionFailed, lambda: self._refusal(f"a call of {program.name}")) from error
         return Execution(values=values)
 
     def _close(self, program: Program) -> None:
