@@ -281,8 +281,11 @@ class DeviceTurns(threading.Thread):
 
     def _grant(self, grant: Grant, now_ns: int) -> None:
         line = self._by_slice.get(grant.slice_id)
+        message = channel.Grant(
+            seq=grant.seq, quantum_ns=grant.quantum_ns, linger_ns=grant.linger_ns, patience_ns=grant.patience_ns
+        )
         try:
-            is_sent = line is not None and line.worker.end.send(channel.Grant(seq=grant.seq, quantum_ns=grant.quantum_ns))
+            is_sent = line is not None and line.worker.end.send(message)
         except ChannelClosed:
             is_sent = False  # its end is on the way
         if line is None or not is_sent:
