@@ -95,7 +95,7 @@ class Pool:
             labels=event.labels,
         )
         offered = {info.device: info for info in event.devices}
-        facts: Facts = [joined]
+        facts: Facts = []
         kept: list[Assignment] = []
         for slice_ in self._slices_on(event.node):
             device = self.nodes[event.node].devices[slice_.device].info
@@ -104,7 +104,8 @@ class Pool:
             else:
                 reason = f"{event.node} does not offer {slice_.device} as it did"
                 facts.append(f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=slice_.epoch + 1, reason=reason))
-        return facts, [e.WelcomeAgent(caller=event.caller, node=event.node, slices=tuple(kept))]
+        # What cannot stay is stranded before the node's devices are replaced, so that nothing is held by a device that is gone.
+        return [*facts, joined], [e.WelcomeAgent(caller=event.caller, node=event.node, slices=tuple(kept))]
 
     @_handle.register
     def _(self, event: e.AgentBeat) -> tuple[Facts, Effects]:
@@ -360,19 +361,12 @@ class Pool:
 
     @apply.register
     def _(self, fact: f.NodeJoined) -> None:
-        old = self.nodes.get(fact.node)
-        devices = {
-            info.device: Device(node=fact.node, info=info, compute_free_pct=100, memory_free_mib=info.memory_mib)
-            for info in fact.devices
-        }
-        for device in old.devices.values() if old else ():
-            new = devices.get(device.info.device)
-            if new is None or new.info != device.info:
-                # Its slices are stranded by the facts that follow; until then the old record holds them.
-                if device.slices:
-                    devices[device.info.device] = device
-            else:
-                devices[device.info.device] = device
+        known = self.nodes[fact.node].devices if fact.node in self.nodes else {}
+        devices: dict[str, Device] = {}
+        for info in fact.devices:
+            old = known.get(info.device)
+            unchanged = old is not None and old.info == info
+            devices[info.device] = old if old and unchanged else Device.empty(fact.node, info)
         self.nodes[fact.node] = Node(
             node=fact.node,
             door=fact.door,

@@ -60,6 +60,11 @@ class Device:
     memory_free_mib: int
     slices: set[str] = field(default_factory=set)
 
+    @classmethod
+    def empty(cls, node: str, info: DeviceInfo) -> Device:
+        """Return a device nobody holds anything of."""
+        return cls(node=node, info=info, compute_free_pct=100, memory_free_mib=info.memory_mib)
+
     def booked_mib(self, memory_mib: int) -> int:
         """What a slice of that memory takes here: the worker's own cost is booked beside it."""
         return memory_mib + self.info.worker_overhead_mib

@@ -1,0 +1,222 @@
+"""The pool, one event at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gpupool_broker.core import events as e
+from gpupool_broker.core.state import SliceState
+from gpupool_wire.errors import Conflict, LeaseLost, NotFound, SliceRefused
+from gpupool_wire.messages import DeviceInfo, LinkLost, SliceUse
+
+Granted = Callable[[list[e.Effect]], str]
+Refused = Callable[[list[e.Effect]], Exception]
+
+
+def kinds(effects: list[e.Effect]) -> list[type[e.Effect]]:
+    return [type(effect) for effect in effects]
+
+
+def test_a_request_is_granted_and_its_agent_told_before_the_client(driver, slice_granted: Granted) -> None:
+    driver.join()
+    effects = driver.request(30, 2048)
+    assert kinds(effects) == [e.AssignSlice, e.AnswerSlice]
+    slice_ = driver.pool.slices[slice_granted(effects)]
+    assert (slice_.compute_pct, slice_.memory_mib, slice_.epoch, slice_.node) == (30, 2048, 1, "node-1")
+
+
+def test_an_empty_pool_refuses_and_says_so(driver, refused: Refused) -> None:
+    assert "the pool has no device that is up" in str(refused(driver.request()))
+
+
+def test_a_refusal_names_the_numbers_compared(driver, refused: Refused) -> None:
+    driver.join(memory_mib=8192)
+    driver.request(70, 6000)
+    error = refused(driver.request(60, 4096))
+    assert "asked 60 % compute and 4096 MiB; the roomiest device, cpu0 on node-1, has 30 % and 2192 MiB free" in str(error)
+    assert isinstance(error, SliceRefused)
+    assert (error.details["compute_free_pct"], error.details["memory_free_mib"]) == (30, 2192)
+
+
+def test_a_slice_larger_than_any_device_is_refused_even_with_patience(driver, refused: Refused) -> None:
+    driver.join(memory_mib=8192)
+    assert "cpu0 on node-1, offers 8192 MiB when empty" in str(refused(driver.request(10, 9000, wait_ms=60_000)))
+
+
+def test_the_workers_own_cost_is_booked_beside_the_slice(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join(memory_mib=1000, overhead_mib=300)
+    slice_granted(driver.request(10, 600))
+    assert "has 90 % and 0 MiB free" in str(refused(driver.request(10, 1)))
+
+
+def test_a_null_device_is_given_only_to_who_asks_for_it(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join(kind="null")
+    assert "no device that is up" in str(refused(driver.request()))
+    assert slice_granted(driver.request(kind="null"))
+
+
+def test_best_fit_fills_the_fuller_device(driver, slice_granted: Granted) -> None:
+    driver.join(devices=2)
+    first = driver.pool.slices[slice_granted(driver.request(40))]
+    second = driver.pool.slices[slice_granted(driver.request(40))]
+    third = driver.pool.slices[slice_granted(driver.request(40))]
+    assert (first.device == second.device, third.device != first.device) == (True, True)
+
+
+def test_a_repeated_request_gets_the_recorded_answer(driver, slice_granted: Granted) -> None:
+    driver.join()
+    first = slice_granted(driver.request(request_id="same"))
+    assert slice_granted(driver.request(request_id="same")) == first
+    assert len(driver.pool.slices) == 1
+
+
+def test_released_resources_return_once(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(100, 8192))
+    effects = driver.release(slice_id, request_id="bye")
+    assert kinds(effects) == [e.RevokeSlice, e.AnswerSlice]
+    assert kinds(driver.release(slice_id, request_id="bye")) == [e.AnswerSlice]
+    assert slice_granted(driver.request(100, 8192)) != slice_id
+
+
+def test_a_second_release_with_another_id_says_the_lease_is_gone(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    driver.release(slice_id)
+    assert isinstance(refused(driver.release(slice_id)), LeaseLost)
+
+
+def test_another_tenants_slice_is_not_found(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(tenant="a"))
+    assert isinstance(refused(driver.release(slice_id, tenant="b")), NotFound)
+    assert isinstance(refused(driver.resize(slice_id, 50, tenant="b")), NotFound)
+    assert kinds(driver.release(slice_id, tenant=None)) == [e.RevokeSlice, e.AnswerSlice]
+
+
+def test_a_resize_raises_the_epoch_and_tells_the_agent(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(25, 1024))
+    effects = driver.resize(slice_id, compute=100)
+    assert kinds(effects) == [e.AssignSlice, e.AnswerSlice]
+    slice_ = driver.pool.slices[slice_id]
+    assert (slice_.compute_pct, slice_.memory_mib, slice_.epoch) == (100, 1024, 2)
+
+
+def test_a_resize_beyond_the_device_names_what_is_beside(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join(memory_mib=4096)
+    slice_id = slice_granted(driver.request(50, 1024))
+    driver.request(30, 2048)
+    assert "has 20 % and 1024 MiB beside it" in str(refused(driver.resize(slice_id, compute=71)))
+
+
+def test_a_silent_node_is_lost_and_its_slices_move(driver, slice_granted: Granted) -> None:
+    driver.join("node-1")
+    slice_id = slice_granted(driver.request())
+    driver.join("node-2")
+    driver.wait(2_000)
+    driver.beat("node-2")
+    effects = driver.wait(600)
+    assert [effect.node for effect in effects if isinstance(effect, e.AssignSlice)] == ["node-2"]
+    slice_ = driver.pool.slices[slice_id]
+    assert (slice_.state, slice_.node, slice_.epoch) == (SliceState.LIVE, "node-2", 3)
+
+
+def test_a_slice_without_another_place_is_stranded_and_comes_back_with_its_node(
+    driver, slice_granted: Granted, refused: Refused
+) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    driver.wait(2_600)
+    assert driver.pool.slices[slice_id].state is SliceState.STRANDED
+    assert isinstance(refused(driver.resize(slice_id, 50)), Conflict)
+    driver.join()
+    assert [type(effect) for effect in driver.wait(0)] == [e.AssignSlice]
+    assert driver.pool.slices[slice_id].state is SliceState.LIVE
+
+
+def test_a_stranded_slice_expires_after_a_lease(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    driver.wait(2_600)
+    driver.wait(60_001)
+    assert driver.pool.slices[slice_id].state is SliceState.EXPIRED
+
+
+def test_a_node_that_greets_again_in_time_keeps_its_slices(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    (welcome,) = driver.join()
+    assert isinstance(welcome, e.WelcomeAgent)
+    assert [kept.slice_id for kept in welcome.slices] == [slice_id]
+
+
+def test_a_device_that_came_back_different_strands_its_slices(driver, slice_granted: Granted) -> None:
+    driver.join(memory_mib=8192)
+    slice_id = slice_granted(driver.request(10, 8192))
+    (welcome,) = driver.join(memory_mib=4096)
+    assert isinstance(welcome, e.WelcomeAgent)
+    assert welcome.slices == ()
+    assert driver.pool.slices[slice_id].state is SliceState.STRANDED
+    assert driver.pool.nodes["node-1"].devices["cpu0"].memory_free_mib == 4096
+
+
+def test_a_beat_from_an_unknown_node_asks_it_to_greet(driver) -> None:
+    assert kinds(driver.beat("stranger")) == [e.GreetAnew]
+
+
+def test_a_lost_holder_frees_the_slice_but_only_at_its_newest_epoch(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    driver.resize(slice_id, 30)
+    driver.beat(lost=(LinkLost(slice_id=slice_id, epoch=1, reason="gone"),))
+    assert driver.pool.slices[slice_id].state is SliceState.LIVE
+    driver.beat(lost=(LinkLost(slice_id=slice_id, epoch=2, reason="gone"),))
+    assert driver.pool.slices[slice_id].state is SliceState.LOST
+
+
+def test_use_is_rolled_up_and_what_is_left_is_written_at_the_end(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    use = SliceUse(slice_id=slice_id, epoch=1, device_ns=5, throttled_ns=1, calls=2, memory_bytes=9)
+    before = len(driver.journal)
+    driver.beat(use=(use,))
+    driver.beat(use=(use,))
+    assert len(driver.journal) == before
+    assert driver.pool.used(driver.pool.slices[slice_id]) == (10, 2, 4)
+    driver.release(slice_id)
+    assert driver.replayed().slices[slice_id].device_ns == 10
+
+
+def test_a_patient_request_is_granted_when_room_appears(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(100))
+    assert driver.request(50, wait_ms=5_000) == []
+    driver.beat()
+    assert driver.wait(100) == []
+    driver.release(slice_id)
+    assert kinds(driver.wait(0)) == [e.AssignSlice, e.AnswerSlice]
+
+
+def test_patience_ends_with_a_refusal_that_says_why(driver, refused: Refused) -> None:
+    driver.join()
+    driver.request(100)
+    driver.request(50, wait_ms=1_000)
+    assert "waited 1 s: asked 50 %" in str(refused(driver.wait(1_000)))
+
+
+def test_nobody_is_called_silent_for_the_brokers_own_absence(driver) -> None:
+    driver.join()
+    driver.now_ms += 60_000
+    driver.send(e.Restarted(**driver.stamp()))
+    driver.wait(2_000)
+    assert driver.pool.nodes["node-1"].is_up
+
+
+@pytest.mark.parametrize("info", [DeviceInfo(device="cpu0", kind="cpu", model="m", memory_mib=1)])
+def test_the_repr_is_a_status_line(driver, info: DeviceInfo) -> None:
+    driver.join()
+    driver.request()
+    assert repr(driver.pool) == "<Pool, 1 nodes up, 1 slices live, 0 waiting>"

@@ -1,0 +1,74 @@
+"""Random lives of a pool: the invariants hold after every event, and the journal alone gives the same pool at every point."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gpupool_broker.core.invariants import check
+from gpupool_broker.core.pool import Pool
+from gpupool_wire.messages import LinkLost, SliceUse
+
+NODES = ("node-1", "node-2", "node-3")
+STEPS = st.one_of(
+    st.tuples(st.just("join"), st.sampled_from(NODES), st.sampled_from([2048, 8192])),
+    st.tuples(st.just("request"), st.integers(1, 100), st.integers(1, 9000), st.sampled_from([0, 3_000])),
+    st.tuples(st.just("release"), st.integers(0, 30)),
+    st.tuples(st.just("resize"), st.integers(0, 30), st.integers(1, 100), st.integers(1, 9000)),
+    st.tuples(st.just("beat"), st.sampled_from(NODES), st.integers(0, 30), st.booleans()),
+    st.tuples(st.just("wait"), st.sampled_from([100, 1_000, 2_600, 61_000])),
+)
+
+
+def view(pool: Pool) -> object:
+    """What a report or page could tell two pools apart by."""
+    slices = {
+        key: (s.state, s.epoch, s.node, s.device, s.compute_pct, s.memory_mib, s.device_ns, s.calls, s.reason, s.ended_ms)
+        for key, s in pool.slices.items()
+    }
+    nodes = {
+        key: (n.is_up, {d: (v.compute_free_pct, v.memory_free_mib, frozenset(v.slices)) for d, v in n.devices.items()})
+        for key, n in pool.nodes.items()
+    }
+    return slices, nodes
+
+
+@given(st.lists(STEPS, max_size=40))
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tuple]) -> None:
+    driver = make_driver()
+    asked = answered = 0
+    for step in steps:
+        ids = sorted(driver.pool.slices)
+        match step:
+            case ("join", node, memory):
+                driver.join(node, devices=2, memory_mib=memory)
+            case ("request", compute, memory, wait_ms):
+                asked += 1
+                effects = driver.request(compute, memory, wait_ms=wait_ms)
+                answered += sum(hasattr(effect, "caller") for effect in effects)
+            case ("release", index) if ids:
+                driver.release(ids[index % len(ids)])
+            case ("resize", index, compute, memory) if ids:
+                driver.resize(ids[index % len(ids)], compute, memory)
+            case ("beat", node, index, lost) if ids:
+                slice_ = driver.pool.slices[ids[index % len(ids)]]
+                use = SliceUse(slice_id=slice_.slice_id, epoch=slice_.epoch, device_ns=7, throttled_ns=3, calls=1, memory_bytes=0)
+                gone = (LinkLost(slice_id=slice_.slice_id, epoch=slice_.epoch, reason="gone"),) if lost else ()
+                driver.beat(node, use=(use,), lost=gone)
+            case ("wait", ms):
+                answered += sum(hasattr(effect, "caller") for effect in driver.wait(ms))
+        check(driver.pool)
+        unrolled = {key: driver.pool.slices[key] for key in driver.pool.slices}
+        assert view(driver.replayed()) == view(driver.pool), unrolled
+    assert asked == answered + len(driver.pool.waiting)
+
+
+def test_the_check_itself_sees_a_broken_pool(driver, make_driver) -> None:
+    broken = make_driver()
+    broken.join()
+    broken.request(25)
+    broken.pool.nodes["node-1"].devices["cpu0"].compute_free_pct += 1
+    with pytest.raises(AssertionError, match="counts 76 % free of 75"):
+        check(broken.pool)
