@@ -56,7 +56,7 @@ def test_a_map_keeps_keys_and_values() -> None:
 
 
 def test_a_contiguous_array_is_not_copied() -> None:
-    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    array = np.arange(1200, dtype=np.float32).reshape(300, 4)
     _, frames = pack_value(array)
     assert np.shares_memory(np.frombuffer(frames[0], np.uint8), array)
 

@@ -2,15 +2,16 @@
 
     array ──pack──> (spec, [memoryview, ...])  ══ frames ══>  (spec, [buffer, ...]) ──unpack──> array
 
-Packing never copies a contiguous array: its frames are views of it. Unpacking one aligned frame gives a read-only view of the
-frame; several frames (a tensor over CHUNK_BYTES) are gathered into one new array. Nothing is ever pickled: string tensors
-travel as a MessagePack list of texts.
+Packing never copies a contiguous array, unless it is tiny: its frames are views of it. Unpacking one aligned frame gives a
+read-only view of the frame; several frames (a tensor over CHUNK_BYTES) are gathered into one new array. Nothing is ever pickled:
+string tensors travel as a MessagePack list of texts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -91,13 +92,17 @@ ValueSpec = TensorSpec | NoneSpec | MapSpec | SequenceSpec
 #: What a model takes and gives: arrays, lists of them, maps, None.
 Value = Any
 
+#: Both ways for the common types: looking at dtype.name takes longer than packing a small array.
+_DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in _NATIVE} | {STRING: np.dtype(object)}
+_NAMES: dict[np.dtype[Any], str] = {dtype: name for name, dtype in _DTYPES.items()}
+#: Up to this size a copy is quicker than a view.
+_COPIED_BYTES = 4096
+
 
 def dtype_named(name: str) -> np.dtype[Any]:
     """Return the NumPy dtype of a wire name; raise RemoteProtocolError for one that is not on the list or not installed."""
-    if name in _NATIVE:
-        return np.dtype(name)
-    if name == STRING:
-        return np.dtype(object)
+    if (dtype := _DTYPES.get(name)) is not None:
+        return dtype
     if name in _EXTENDED:
         try:
             import ml_dtypes
@@ -111,6 +116,8 @@ def dtype_named(name: str) -> np.dtype[Any]:
 
 def name_of(dtype: np.dtype[Any]) -> str:
     """Return the wire name of a NumPy dtype; raise LocalProtocolError where it has none."""
+    if (name := _NAMES.get(dtype)) is not None:
+        return name
     if dtype.kind in "OUSTV" and dtype.name not in _EXTENDED:
         if dtype.kind in "OUST":
             return STRING
@@ -142,6 +149,10 @@ def pack_tensor(array: Array) -> tuple[TensorSpec, list[memoryview]]:
     else:
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
+        if array.nbytes <= _COPIED_BYTES:
+            payload = array.tobytes()
+            frames = [memoryview(payload)] if payload else []
+            return TensorSpec(name, tuple(array.shape), len(frames), len(payload)), frames
         # ascontiguousarray would turn 0-d into 1-d, hence the reshape through a flat uint8 view.
         flat = np.ascontiguousarray(array).reshape(-1)
         view = flat.view(np.uint8).data if flat.size else memoryview(b"")
@@ -175,7 +186,7 @@ def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
     """
     dtype = dtype_named(spec.dtype)
     size = math.prod(spec.shape)
-    arrived = sum(len(frame) for frame in frames)
+    arrived = sum(map(len, frames))
     if spec.coding != "raw":
         raise RemoteProtocolError(f"tensor coding {spec.coding[:40]!r} is not known here", coding=spec.coding[:40])
     expected = spec.nbytes if spec.dtype == STRING else size * dtype.itemsize
@@ -208,6 +219,8 @@ def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
 
 def pack_value(value: Value) -> tuple[ValueSpec, list[memoryview]]:
     """Return spec and frames of an array, a list of arrays or maps, a map, or None."""
+    if isinstance(value, np.ndarray):
+        return pack_tensor(value)
     if value is None:
         return NoneSpec(), []
     if isinstance(value, Mapping):
@@ -230,6 +243,8 @@ def pack_value(value: Value) -> tuple[ValueSpec, list[memoryview]]:
 def unpack_value(spec: ValueSpec, frames: Iterator[Buffer]) -> Value:
     """Take this value's frames from `frames` and return the value; raise RemoteProtocolError where they do not agree."""
     match spec:
+        case TensorSpec():
+            return unpack_tensor(spec, list(islice(frames, spec.frames)))
         case NoneSpec():
             return None
         case SequenceSpec():
@@ -239,9 +254,6 @@ def unpack_value(spec: ValueSpec, frames: Iterator[Buffer]) -> Value:
             if keys.shape != values.shape or keys.ndim != 1:
                 raise RemoteProtocolError(f"a map of {keys.shape} keys and {values.shape} values is malformed")
             return dict(zip(keys.tolist(), values.tolist(), strict=True))
-        case TensorSpec():
-            taken = [frame for _, frame in zip(range(spec.frames), frames, strict=False)]
-            return unpack_tensor(spec, taken)
 
 
 def pack_values(values: Iterable[Value]) -> tuple[list[ValueSpec], list[memoryview]]:
