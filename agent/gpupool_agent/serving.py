@@ -262,8 +262,13 @@ class Server:
 
     def _transmit(self, channel_id: bytes, parts: list[Buffer], *, keep: bool = True) -> bool:
         """Send; return whether the channel took it. What a full channel does not take is kept for later, if `keep`."""
+        send = self._router.send
+        last = len(parts) - 1
         try:
-            self._router.send_multipart([channel_id, *parts], zmq.NOBLOCK, copy=False)
+            send(channel_id, zmq.SNDMORE | zmq.NOBLOCK)
+            for index, part in enumerate(parts):
+                # Views of large buffers are sent as they are; a small one is copied sooner than shared.
+                send(part, zmq.NOBLOCK | (zmq.SNDMORE if index < last else 0), copy=len(part) < zmq.COPY_THRESHOLD)
         except zmq.Again:
             if keep and self._sessions.link_of(channel_id) is not None:
                 self._unsent.append((channel_id, parts))
