@@ -45,9 +45,7 @@ def agent(
     metrics: Annotated[
         str, typer.Option(help='Address of the Prometheus metrics; "none" serves none.', envvar="GPUPOOL_METRICS")
     ] = "127.0.0.1:7190",
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Written (JSON) once the broker knows this node.", envvar="GPUPOOL_READY_FILE")
-    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written (JSON) once the broker knows this node.")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow unencrypted traffic beyond this machine.", envvar="GPUPOOL_INSECURE")
     ] = False,
@@ -56,9 +54,13 @@ def agent(
     """Offer this machine's devices to the pool and serve slices of them."""
     # Imported here: `gpupool --help` must not pay for sockets and cryptography.
     from gpupool_agent.logs import set_up_logs
-    from gpupool_agent.main import run_agent
     from gpupool_agent.settings import agent_settings
 
+    try:
+        from gpupool_agent.main import run_agent
+    except ImportError as error:
+        typer.echo(f"gpupool agent needs the package {error.name}: install gpupool[agent]", err=True)
+        raise typer.Exit(1) from error
     set_up_logs(log_level)
     run_agent(
         agent_settings(

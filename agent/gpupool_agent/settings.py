@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpupool_wire.addresses import Address, check_bind, parse_address
 from gpupool_wire.errors import UsageError
+from gpupool_wire.home import state_home
 from gpupool_wire.limits import AGENT_METRICS_PORT, BROKER_PORT, DOOR_PORT, WORKER_PORTS
 from gpupool_wire.units import parse_memory
 
@@ -88,7 +88,7 @@ def agent_settings(
         null_devices=null_devices,
         worker_overhead_mib=parse_memory(worker_overhead) if worker_overhead else None,
         model_cache_bytes=parse_memory(model_cache) * 1024 * 1024,
-        home=home or default_home(),
+        home=home or state_home(),
         metrics=check_bind(parse_address(metrics, AGENT_METRICS_PORT), insecure=insecure) if metrics != "none" else None,
         ready_file=ready_file,
     )
@@ -103,11 +103,3 @@ def parse_ports(text: str) -> tuple[int, int]:
     if ports != (0, 0) and not 1 <= ports[0] <= ports[1] <= 65_535:
         raise UsageError(f"--worker-ports {text!r}: ports go from 1 to 65535, the smaller one first")
     return ports
-
-
-def default_home() -> Path:
-    """Return GPUPOOL_HOME, else where the desktop standard puts state."""
-    if set_home := os.environ.get("GPUPOOL_HOME"):
-        return Path(set_home)
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "gpupool"

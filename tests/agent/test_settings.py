@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpupool_agent.settings import agent_settings, default_home, parse_ports
+from gpupool_agent.settings import agent_settings, parse_ports
 from gpupool_wire.errors import UsageError
 
 
@@ -52,10 +52,3 @@ def test_impossible_ports_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--worker-ports"):
         parse_ports(text)
 
-
-def test_home_follows_the_desktop_standard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GPUPOOL_HOME", raising=False)
-    monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert default_home() == Path("/state/gpupool")
-    monkeypatch.delenv("XDG_STATE_HOME")
-    assert default_home() == Path.home() / ".local/state/gpupool"
