@@ -1,0 +1,369 @@
+"""Who gets the next quantum of one device, how long, and who owes what. Pure: the caller brings the time.
+
+    want ──> waiting ──next──> Grant ──settle──> charged ──> waiting | idle
+                                    └─forfeit (the holder died or hangs)
+
+One slice holds the device at a time. Whenever it is free, the waiting slice furthest behind in virtual time gets it (see `account`
+for the two ledgers); a `fixed` slice only on credit. So:
+
+- Busy slices get device time in proportion to their compute. `fixed` ones stop at it, and what they or idle slices leave goes to
+  the `burst` ones, in proportion to theirs.
+- A call is never interrupted. What it takes beyond its quantum is charged like everything else, and its slice waits until the
+  others are level: a 700 ms call of a 5 % slice is followed by 13.3 s of the others. A `burst` slice that owes does not slip into
+  the short pauses of slices that are behind it, either: it comes back when they are level, when they have been silent for RECENT_NS,
+  or when it has paid at its own rate. So its long calls take no more than its account from callers who pause, and nothing starves.
+- Whoever comes back from idling is at most one quantum behind the others, so nobody saves up more than a short burst.
+- Charged is what a slice kept from others: its execution, and the pauses inside its turn while somebody else waited. A caller who
+  sends one call at a time leaves such pauses. Were they free, a caller of 0.2 ms calls with 0.3 ms between them would take 2.5 times
+  its account of the wall clock and its busy neighbours would pay. Were they forbidden (hand back at once), it would get one call a
+  round. So the worker keeps the device through pauses up to `Grant.linger_ns`, at the caller's own cost; alone, they cost nothing,
+  and the cap of a `fixed` slice never counts them. It lingers only for callers whose pauses are short, and where the pause would end
+  a turn anyhow, or the next slice is due and calls are long enough to take turns call by call, the device goes on at once and the
+  pause is hidden behind the other's turn (`Grant.patience_ns`).
+
+A turn is 50 ms times the account, at least 4 ms: a full round takes about 50 ms, and a small slice that wants little is served within
+one turn of somebody else. A slice that is alone gets 50 ms, so that handing over costs it 0.2 %. Nothing here costs more than
+one pass over the device's slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpupool_agent.core.account import MIN_QUANTUM_NS, ROUND_NS, WINDOW_NS, Account
+from gpupool_wire.errors import Conflict, NotFound
+from gpupool_wire.units import Policy, parse_compute
+
+#: A slice that is alone on its device is asked back this often, which is what a newcomer may have to wait.
+LONE_QUANTUM_NS = 50_000_000
+#: A pause this short is cheaper to sit out than to hand the device over and back.
+LINGER_NS = 1_500_000
+#: Calls at least this long may take turns call by call: two hand-overs are less than the pause they hide.
+LONG_CALL_NS = 2_000_000
+#: A slice that had work this recently is expected back.
+RECENT_NS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The device is the slice's, for `quantum_ns` of wall time from now; a call under way then runs to its end."""
+
+    slice_id: str
+    seq: int
+    quantum_ns: int
+    #: How long the holder may wait for more work before it hands back.
+    linger_ns: int
+    #: After so much of the turn somebody else is due: holders of long calls hand back at their next pause.
+    patience_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing to grant now; unless something happens before, ask again then."""
+
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a slice stands, for pages, metrics and `why is it slow`."""
+
+    slice_id: str
+    granted_pct: int
+    policy: Policy
+    #: Device time used since it came, and its account of the time since then and in the last 10 s.
+    used_ns: int
+    achieved_pct: float
+    achieved_10s_pct: float
+    #: Time it had work and no turn, turns it had, and device time it owes.
+    waited_ns: int
+    turns: int
+    debt_ns: int
+    is_waiting: bool
+    is_capped: bool
+
+
+@dataclass(slots=True)
+class _Turn:
+    account: Account
+    seq: int
+    granted_at_ns: int
+    deadline_ns: int
+    #: From when on somebody else could have had the device; None: nobody so far.
+    contended_at_ns: int | None
+
+
+class Throttle:
+    """The shares of one device. Events come in by its methods; `next` says what to do. `now_ns` never runs backwards."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account] = {}
+        self._turn: _Turn | None = None
+        self._seq = 0
+        #: Virtual time of the device: that of the slice that had the last turn, when it began, and never less than before.
+        self._virtual_ns = 0
+        #: The device idles for this slice's pause, though others wait.
+        self._reserved_for: Account | None = None
+
+    def __repr__(self) -> str:
+        holder = self._turn.account.slice_id if self._turn else "nobody"
+        waiting = sum(account.waiting_since_ns is not None for account in self._accounts.values())
+        return f"<Throttle: {len(self._accounts)} slices, {waiting} waiting, held by {holder}>"
+
+    @property
+    def holder(self) -> tuple[str, int] | None:
+        """The slice that holds the device, and the number of its grant."""
+        return (self._turn.account.slice_id, self._turn.seq) if self._turn else None
+
+    # ── slices ──────
+
+    def add(self, slice_id: str, *, compute_pct: int, policy: Policy, now_ns: int) -> None:
+        """Admit a slice, without work. Raises Conflict where it is there already, UsageError for an impossible size."""
+        if slice_id in self._accounts:
+            raise Conflict(f"slice {slice_id} is on this device already")
+        account = Account(
+            slice_id=slice_id,
+            compute_pct=parse_compute(compute_pct),
+            policy=policy,
+            since_ns=now_ns,
+            virtual_ns=self._virtual_ns,
+            credited_at_ns=now_ns,
+            idle_since_ns=now_ns - RECENT_NS,
+        )
+        account.credit_cns = account.quantum_ns * 100
+        self._accounts[slice_id] = account
+
+    def resize(self, slice_id: str, *, compute_pct: int, policy: Policy | None = None, now_ns: int) -> None:
+        """Change a slice's size, and its policy if named; what it owes, it owes still. A turn under way is not cut short."""
+        account = self._account(slice_id)
+        account.earn(now_ns)
+        account.resize(parse_compute(compute_pct), policy or account.policy, self._virtual_ns)
+
+    def remove(self, slice_id: str, now_ns: int) -> None:
+        """Forget a slice; a turn it holds ends."""
+        account = self._account(slice_id)
+        if self._turn and self._turn.account is account:
+            self.forfeit(slice_id, self._turn.seq, now_ns)
+        del self._accounts[slice_id]
+
+    # ── work ──────
+
+    def want(self, slice_id: str, now_ns: int) -> None:
+        """The slice has work and no turn. Harmless if it was said before, or while it holds the device."""
+        account = self._account(slice_id)
+        if account.waiting_since_ns is not None or (self._turn and self._turn.account is account):
+            return
+        turn = self._turn
+        if turn is not None and turn.contended_at_ns is None and not self._is_capped(account, now_ns):
+            turn.contended_at_ns = now_ns
+            # What the holder used while nobody waited it owes nobody, nor the length of a turn it got for being alone.
+            holder = turn.account
+            alone_ns = max(now_ns - turn.granted_at_ns, turn.deadline_ns - turn.granted_at_ns - holder.quantum_ns)
+            self._virtual_ns = max(self._virtual_ns, holder.virtual_ns + alone_ns * 100 // holder.compute_pct)
+        pause_ns = now_ns - account.idle_since_ns
+        account.pauses_briefly = pause_ns <= LINGER_NS
+        if self._reserved_for is account:
+            account.charge(pause_ns)
+        self._queue(account, now_ns)
+
+    def unwant(self, slice_id: str, now_ns: int) -> None:
+        """The slice's work is gone before its turn came."""
+        account = self._account(slice_id)
+        if account.waiting_since_ns is not None:
+            account.earn(now_ns)
+            account.waited_ns += now_ns - account.waiting_since_ns
+            account.waiting_since_ns = None
+            account.is_busy = False
+            account.idle_since_ns = now_ns
+
+    def settle(self, slice_id: str, seq: int, *, used_ns: int, wants: bool, now_ns: int) -> bool:
+        """Take a quantum back: `used_ns` of it was execution, and there is more work or not.
+
+        Returns False, and changes nothing, where that grant is not out (it was forfeited, or never given).
+        """
+        turn = self._turn
+        if turn is None or turn.seq != seq or turn.account.slice_id != slice_id:
+            return False
+        account = turn.account
+        held_ns = now_ns - turn.granted_at_ns
+        used_ns = max(0, min(used_ns, held_ns))
+        contended_ns = now_ns - max(turn.granted_at_ns, turn.contended_at_ns) if turn.contended_at_ns is not None else 0
+        charged_ns = used_ns + max(0, min(held_ns - used_ns, contended_ns))
+        overrun_ns = min(used_ns, max(0, now_ns - turn.deadline_ns), max(0, contended_ns))
+        self._turn = None
+        if (lost_ns := now_ns - turn.deadline_ns) > 0:
+            for other in self._accounts.values():
+                if other is not account and other.is_busy:
+                    other.keep(lost_ns)
+        account.spend(used_ns, overrun_ns, now_ns)
+        account.charge(charged_ns)
+        account.meter.add(used_ns, now_ns)
+        ended_early = not wants and now_ns < turn.deadline_ns
+        account.short_turn_ns = charged_ns * 100 // account.compute_pct if ended_early else None
+        account.is_busy = False
+        account.idle_since_ns = now_ns
+        if wants:
+            self._queue(account, now_ns)
+        return True
+
+    def forfeit(self, slice_id: str, seq: int, now_ns: int) -> bool:
+        """The holder died or hangs: it is charged all it held, and has no work until it says so. False where it held nothing."""
+        turn = self._turn
+        return turn is not None and self.settle(slice_id, seq, used_ns=now_ns - turn.granted_at_ns, wants=False, now_ns=now_ns)
+
+    # ── decisions ──────
+
+    def next(self, now_ns: int) -> Grant | Wait | None:
+        """Say whose turn it is, until when nobody's is, or None: nothing to do before the next event.
+
+        While a turn is out it is Wait(its end), then None; whoever holds the device longer runs a long call, or hangs.
+        """
+        if self._turn is not None:
+            return Wait(until_ns=self._turn.deadline_ns) if now_ns < self._turn.deadline_ns else None
+        first, owing, wake_at_ns = self._waiting(now_ns)
+        uncapped_at_ns = wake_at_ns
+        if owing is not None and (first is None or owing.virtual_ns < first.virtual_ns):
+            allowed_at_ns = self._allowed_at_ns(owing, now_ns)
+            if allowed_at_ns <= now_ns:
+                first = owing
+            else:
+                wake_at_ns = min(wake_at_ns or allowed_at_ns, allowed_at_ns)
+        self._reserved_for = self._pausing_before(first, now_ns) if first is not None else None
+        if self._reserved_for is not None:
+            return Wait(until_ns=self._reserved_for.idle_since_ns + LINGER_NS)
+        if first is not None:
+            return self._grant(first, uncapped_at_ns, now_ns)
+        return Wait(until_ns=wake_at_ns) if wake_at_ns is not None else None
+
+    def standing(self, slice_id: str, now_ns: int) -> Standing:
+        """Return how a slice stands."""
+        account = self._account(slice_id)
+        age_ns = max(1, now_ns - account.since_ns)
+        account.earn(now_ns)
+        waiting_ns = now_ns - account.waiting_since_ns if account.waiting_since_ns is not None else 0
+        return Standing(
+            slice_id=slice_id,
+            granted_pct=account.compute_pct,
+            policy=account.policy,
+            used_ns=account.meter.total_ns,
+            achieved_pct=100 * account.meter.total_ns / age_ns,
+            achieved_10s_pct=100 * account.meter.window_ns(now_ns) / min(age_ns, WINDOW_NS),
+            waited_ns=account.waited_ns + waiting_ns,
+            turns=account.turns,
+            debt_ns=account.debt_ns,
+            is_waiting=account.waiting_since_ns is not None,
+            is_capped=account.is_capped,
+        )
+
+    def snapshot(self, now_ns: int) -> list[Standing]:
+        """Return how every slice stands."""
+        return [self.standing(slice_id, now_ns) for slice_id in self._accounts]
+
+    # ── inside ──────
+
+    def _account(self, slice_id: str) -> Account:
+        if (account := self._accounts.get(slice_id)) is None:
+            raise NotFound(f"slice {slice_id} is not on this device")
+        return account
+
+    def _queue(self, account: Account, now_ns: int) -> None:
+        account.earn(now_ns)
+        if now_ns - account.idle_since_ns >= RECENT_NS:
+            account.rest()
+        account.virtual_ns = max(account.virtual_ns, self._virtual_ns - ROUND_NS)
+        account.is_busy = True
+        account.waiting_since_ns = now_ns
+
+    def _is_capped(self, account: Account, now_ns: int) -> bool:
+        if not account.is_capped:
+            return False
+        account.earn(now_ns)
+        if account.credit_cns < account.turn_credit_cns:
+            return True
+        account.is_capped = False
+        account.virtual_ns = max(account.virtual_ns, self._virtual_ns - ROUND_NS)
+        return False
+
+    def _waiting(self, now_ns: int) -> tuple[Account | None, Account | None, int | None]:
+        """Return who is first of those who wait, who of those that owe, and when the next capped one may go."""
+        first: Account | None = None
+        owing: Account | None = None
+        uncapped_at_ns: int | None = None
+        for account in self._accounts.values():
+            if account.waiting_since_ns is None:
+                continue
+            if self._is_capped(account, now_ns):
+                uncapped_at_ns = min(uncapped_at_ns or account.uncapped_at_ns(), account.uncapped_at_ns())
+                continue
+            if account.credit_cns < 0:
+                account.earn(now_ns)
+            if account.credit_cns < 0 and account.policy is Policy.BURST:
+                owing = account if owing is None or account.virtual_ns < owing.virtual_ns else owing
+            else:
+                first = account if first is None or account.virtual_ns < first.virtual_ns else first
+        return first, owing, uncapped_at_ns
+
+    def _pausing_before(self, first: Account, now_ns: int) -> Account | None:
+        """Return a slice that is further behind and only pauses: `first` would keep it waiting for a whole turn."""
+        for account in self._accounts.values():
+            if (
+                not account.is_busy
+                and account.pauses_briefly
+                and account.virtual_ns < first.virtual_ns
+                and now_ns - account.idle_since_ns < LINGER_NS
+                and not account.is_capped
+            ):
+                return account
+        return None
+
+    def _allowed_at_ns(self, owing: Account, now_ns: int) -> int:
+        """Return when a slice that owes may go, if nobody comes: when those behind it have been silent, or it has paid."""
+        owing.earn(now_ns)
+        paid_at_ns = now_ns - owing.credit_cns // owing.compute_pct
+        silent_at_ns = max(
+            (
+                account.idle_since_ns + RECENT_NS
+                for account in self._accounts.values()
+                if not account.is_busy and not account.is_capped and account.virtual_ns < owing.virtual_ns
+            ),
+            default=now_ns,
+        )
+        return min(paid_at_ns, silent_at_ns)
+
+    def _grant(self, account: Account, uncapped_at_ns: int | None, now_ns: int) -> Grant:
+        account.earn(now_ns)
+        contended_at_ns = uncapped_at_ns
+        is_alone = uncapped_at_ns is None
+        quantum_ns = account.quantum_ns
+        patience_ns = quantum_ns
+        for other in self._accounts.values():
+            is_waiting = other.waiting_since_ns is not None
+            if other is account or other.is_capped or not (is_waiting or now_ns - other.idle_since_ns < RECENT_NS):
+                continue
+            is_alone = False
+            lead_ns = other.virtual_ns - account.virtual_ns
+            if is_waiting:
+                contended_at_ns = now_ns
+                patience_ns = min(patience_ns, lead_ns * account.compute_pct // 100)
+            if other.short_turn_ns is not None:
+                # Its turns are shorter than its account: so are those of the others, or it falls behind.
+                quantum_ns = min(quantum_ns, (lead_ns + other.short_turn_ns) * account.compute_pct // 100)
+        if is_alone:
+            quantum_ns = patience_ns = LONE_QUANTUM_NS
+        quantum_ns = max(quantum_ns, MIN_QUANTUM_NS)
+        if account.policy is Policy.FIXED and account.compute_pct < 100:
+            quantum_ns = min(quantum_ns, max(1, account.credit_cns // (100 - account.compute_pct)))
+        self._seq += 1
+        self._turn = _Turn(account, self._seq, now_ns, now_ns + quantum_ns, contended_at_ns)
+        self._virtual_ns = max(self._virtual_ns, account.virtual_ns)
+        if account.waiting_since_ns is not None:
+            account.waited_ns += now_ns - account.waiting_since_ns
+        account.waiting_since_ns = None
+        account.turns += 1
+        return Grant(
+            slice_id=account.slice_id,
+            seq=self._seq,
+            quantum_ns=quantum_ns,
+            linger_ns=LINGER_NS if is_alone or account.pauses_briefly else 0,
+            patience_ns=max(0, min(patience_ns, quantum_ns)),
+        )
