@@ -10,13 +10,20 @@ later, with or without gpupool installed.
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+
+# Every Python process under the launcher pays for what is imported here, whether it uses ONNX Runtime or not: importlib.abc and
+# typing alone would take longer than the interpreter itself.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+    Path = Sequence[str] | None
 
 _ROOT = "onnxruntime"
 _TOUCHED = (f"{_ROOT}.capi._pybind_state", f"{_ROOT}.capi.onnxruntime_inference_collection")
@@ -26,17 +33,14 @@ _PACKAGES_VARIABLE = "GPUPOOL_RUN_PACKAGES"
 _MARKS_VARIABLE = "GPUPOOL_RUN_MARKS"
 _NEEDED = ("numpy", "zmq", "msgspec")
 
-Spec = importlib.machinery.ModuleSpec
-Path = Sequence[str] | None
 
-
-def _spec_of_others(name: str, path: Path, own: object) -> Spec | None:
+def _spec_of_others(name: str, path: Path, own: object) -> ModuleSpec | None:
     """Return what the other finders find."""
     for finder in list(sys.meta_path):
         find = getattr(finder, "find_spec", None)
         if finder is own or find is None:
             continue
-        spec: Spec | None = find(name, path, None)
+        spec: ModuleSpec | None = find(name, path, None)
         if spec is not None:
             return spec
     return None
@@ -44,7 +48,9 @@ def _spec_of_others(name: str, path: Path, own: object) -> Spec | None:
 
 def _client() -> ModuleType:
     """Return gpupool.onnxruntime.swap; ImportError says what this interpreter lacks."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    from importlib.util import find_spec
+
+    missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing or sys.version_info < (3, 11):
         raise ImportError(
             f"gpupool run: this program's Python ({sys.executable}, version {sys.version.split()[0]}) cannot carry gpupool: "
@@ -54,13 +60,13 @@ def _client() -> ModuleType:
     return importlib.import_module("gpupool.onnxruntime.swap")
 
 
-class _Touching(importlib.abc.Loader):
+class _Touching:
     """Loads a module of the wheel as its own loader does, then touches it."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self._loader = loader
 
-    def create_module(self, spec: Spec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -72,58 +78,75 @@ class _Touching(importlib.abc.Loader):
         return getattr(self._loader, name)  # get_source, is_package and so on, for inspect and pkgutil
 
 
-class _StandIn(importlib.abc.Loader):
+class _StandIn:
     """Loads the stand-in where there is no wheel."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None  # an ordinary one
 
     def exec_module(self, module: ModuleType) -> None:
         _client().stand_in(module)
 
 
-class OnnxruntimeFinder(importlib.abc.MetaPathFinder):
+def _spec_of_stand_in() -> ModuleSpec:
+    from importlib.machinery import ModuleSpec
+
+    loader: Any = _StandIn()  # a loader by its methods
+    return ModuleSpec(_ROOT, loader, origin="gpupool", is_package=True)
+
+
+class OnnxruntimeFinder:
     """Finds onnxruntime: the wheel where there is one, else the stand-in."""
 
     def __init__(self) -> None:
         self._stands_in = False
 
-    def find_spec(self, fullname: str, path: Path, target: ModuleType | None = None) -> Spec | None:
+    def find_spec(self, fullname: str, path: Path, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return a spec for the names that matter, None for all others."""
         if fullname == _ROOT:
             spec = _spec_of_others(fullname, path, self)
             self._stands_in = spec is None or spec.loader is None
-            return Spec(_ROOT, _StandIn(), origin="gpupool", is_package=True) if self._stands_in else spec
+            return _spec_of_stand_in() if self._stands_in else spec
         if fullname in _TOUCHED and not self._stands_in:
             spec = _spec_of_others(fullname, path, self)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Touching(spec.loader)
+                touching: Any = _Touching(spec.loader)  # a loader by its methods
+                spec.loader = touching
             return spec
         if self._stands_in and fullname.startswith(f"{_ROOT}."):
             raise ModuleNotFoundError(_client().refusal(fullname), name=fullname)
         return None
 
+    def find_distributions(self, context: Any) -> Iterator[Any]:  # noqa: ANN401 - importlib.metadata's own, not imported here
+        """Answer for onnxruntime by name where the stand-in stands in: programs look its version up before they import it."""
+        if context.name == _ROOT and _spec_of_others(_ROOT, None, self) is None:
+            yield _client().distribution()
 
-class PackageFinder(importlib.abc.MetaPathFinder):
+
+class PackageFinder:
     """Finds gpupool itself in the launcher's folders, last of all, so that an installed one comes first."""
 
     def __init__(self, folders: dict[str, str]) -> None:
         self._folders = folders
 
-    def find_spec(self, fullname: str, path: Path, target: ModuleType | None = None) -> Spec | None:
+    def find_spec(self, fullname: str, path: Path, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return a spec for the launcher's packages, None for everything else."""
         folder = self._folders.get(fullname)
         if folder is None:
             return None
-        return importlib.util.spec_from_file_location(
-            fullname, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
+        from importlib.util import spec_from_file_location
+
+        return spec_from_file_location(fullname, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
 
 
 def install() -> None:
     """Put both finders in place; a second call changes nothing."""
     if any(isinstance(finder, OnnxruntimeFinder) for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, OnnxruntimeFinder())
+    finders: list[Any] = sys.meta_path  # finders by their methods
+    finders.insert(0, OnnxruntimeFinder())
     folders = [folder for folder in os.environ.get(_PACKAGES_VARIABLE, "").split(os.pathsep) if folder]
-    sys.meta_path.append(PackageFinder({os.path.basename(folder): folder for folder in folders}))
+    finders.append(PackageFinder({os.path.basename(folder): folder for folder in folders}))
     marks = os.environ.get(_MARKS_VARIABLE)
     if marks:
         try:
@@ -135,10 +158,14 @@ def install() -> None:
 def chain() -> None:
     """Run the sitecustomize that would have run without us, under its own name."""
     rest = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != _HERE]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec("sitecustomize", rest)
     if spec is None or spec.loader is None:
         return
-    module = importlib.util.module_from_spec(spec)
+    from importlib.util import module_from_spec
+
+    module = module_from_spec(spec)
     sys.modules["sitecustomize"] = module
     spec.loader.exec_module(module)
 

@@ -33,6 +33,20 @@ class ModelFile:
             raise TypeError("__init__(): incompatible constructor arguments. The path of the model is empty")
         return self.path
 
+    def with_weights(self) -> bytes | None:
+        """Return the model with the weights it keeps in other files put into it; None where that cannot be done here.
+
+        It takes the package onnx, and a path: only then is it known where the other files are.
+        """
+        if self.path is None:
+            return None
+        try:
+            import onnx
+        except ImportError:
+            return None
+        whole: bytes = onnx.load(self.path).SerializeToString()
+        return whole
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Raise what ONNX Runtime raises where the file of the model cannot be read."""

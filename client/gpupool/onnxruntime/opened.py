@@ -19,7 +19,8 @@ from gpupool.onnxruntime.providers import CPU, ProviderOptions, Providers, asked
 from gpupool.onnxruntime.recording import record_of
 from gpupool.onnxruntime.wheel import runtime
 from gpupool.protocols import RemoteModel, SliceLike
-from gpupool_wire.errors import GpupoolError
+from gpupool_wire.errors import GpupoolError, ModelRejected
+from gpupool_wire.messages import ModelOptions
 
 
 class OpenedModel:
@@ -73,13 +74,23 @@ class OpenedModel:
             )
         asked = asked_of_slice(names or [name for name, _ in named], home.providers)
         wanted = model_options(options, asked)
-        with translated(self._file.path), self._file.reading():
-            model = home.open_model(self._file.source, wanted)
+        model = self._open_on(home, wanted)
         opening.leave_mark()
         self._sess_options = options
         self._take(model)
         given = dict(zip(names, settings, strict=True))
         self._provider_options = {name: given.get(name, {}) for name in self._providers}
+
+    def _open_on(self, home: SliceLike, wanted: ModelOptions) -> RemoteModel:
+        with translated(self._file.path), self._file.reading():
+            try:
+                return home.open_model(self._file.source, wanted)
+            except ModelRejected as error:
+                # A worker opens no files. Locally such a model works, so its weights are put into it before it travels.
+                whole = self._file.with_weights() if error.details.get("reason") == "external_data" else None
+                if whole is None:
+                    raise
+                return home.open_model(whole, wanted)
 
     def _take(self, model: RemoteModel) -> None:
         """Use `model` from now on, and forget the one used before. The last one is forgotten with this object."""

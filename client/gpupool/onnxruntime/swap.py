@@ -7,6 +7,8 @@ name of the wheel stays what it is.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import Distribution
+from pathlib import Path
 from types import ModuleType
 
 from gpupool.onnxruntime.modules import COLLECTION, PYBIND, ROOT, build, sessions
@@ -33,6 +35,23 @@ def stand_in(root: ModuleType) -> None:
     vars(root)["__path__"] = []
     made = build(root)
     sys.modules.update(made)
+
+
+class _Provided(Distribution):
+    """What importlib.metadata says of the stand-in: its name and the version of its surface."""
+
+    def read_text(self, filename: str) -> str | None:
+        from gpupool.onnxruntime.facade import version
+
+        return f"Metadata-Version: 2.1\nName: {ROOT}\nVersion: {version}\n" if filename == "METADATA" else None
+
+    def locate_file(self, path: object) -> Path:
+        return Path(__file__).parent / str(path)
+
+
+def distribution() -> Distribution:
+    """Return the metadata of the stand-in."""
+    return _Provided()
 
 
 def refusal(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,17 @@ print(pickle.loads(pickle.dumps(NoSuchFile("x"))).args)
         "missing.onnx failed:Load model missing.onnx failed. File doesn't exist",
         "('x',)",
     ]
+
+
+VERSION = """
+from importlib import metadata
+print(metadata.version("onnxruntime"), [d for d in metadata.distributions() if d.name == "onnxruntime" and d.files is None])
+"""
+
+
+def test_programs_that_look_the_version_up_find_one(program: Any, python_without_wheel: str) -> None:
+    assert lines(program(VERSION, python=python_without_wheel, has_slice=False)) == ["1.31.1 []"]
+    assert lines(program(VERSION, has_slice=False)) == [f"{metadata.version('onnxruntime')} []"]
 
 
 def test_the_hook_leaves_its_mark(program: Any, tmp_path: Path) -> None:

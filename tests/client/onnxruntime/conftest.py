@@ -77,9 +77,12 @@ class LocalSlice:
         self.providers = ["CPUExecutionProvider"]
         self.options: list[ModelOptions] = []
         self.models: list[LocalModel] = []
+        self.refuses_external_data = False
 
     def open_model(self, model: Any, options: ModelOptions | None = None) -> LocalModel:
         data = model if isinstance(model, bytes) else Path(model).read_bytes()
+        if self.refuses_external_data and b"location" in data:
+            raise ModelRejected("the model keeps weights in other files", reason="external_data")
         options = options or ModelOptions()
         self.options.append(options)
         settings = onnxruntime.SessionOptions()

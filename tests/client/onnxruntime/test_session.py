@@ -13,12 +13,13 @@ import weakref
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as local
 import pytest
 from onnx import TensorProto
 
 import gpupool.onnxruntime as ort
-from gpupool_wire.errors import GpupoolError, LeaseLost
+from gpupool_wire.errors import GpupoolError, LeaseLost, ModelRejected
 
 F = np.float32
 
@@ -300,6 +301,21 @@ def test_a_session_opens_from_a_file(spelling: Any, unary: Any, local_slice: Any
     assert session.run(None, {"x": np.ones(1, F)})[0].tolist() == [1.0]
     assert session._model_path == str(path)
     assert repr(session) == f"<InferenceSession of {path} on a slice: CPUExecutionProvider>"
+
+
+def test_weights_in_other_files_travel_in_the_model(local_slice: Any, local_session: Any, tmp_path: pathlib.Path) -> None:
+    weights = onnx.numpy_helper.from_array(np.arange(400, dtype=F), "w")
+    ends = [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, [400]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "split", ends[:1], ends[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    path = tmp_path / "split.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="weights", size_threshold=0)
+    local_slice.refuses_external_data = True
+    remote = ort.InferenceSession(path, gpupool_slice=local_slice)
+    feed = {"x": np.ones(400, F)}
+    assert_same(remote.run(None, feed), local_session(path).run(None, feed))
+    with pytest.raises(ModelRejected, match="weights in other files"):
+        ort.InferenceSession(path.read_bytes(), gpupool_slice=local_slice)
 
 
 def test_arguments_by_position_and_by_keyword(unary: Any, local_slice: Any) -> None:
