@@ -93,6 +93,7 @@ class Line(Generic[M]):
         self._conversation = Conversation(table, Speaker.CALLER)
         self._pid = os.getpid()
         self._closed = False
+        self.questions = self.sent_bytes = self.received_bytes = 0
         self._socket = _contexts.current().socket(zmq.DEALER)
         self._monitor = self._set_up()
         self._waiting = [(self._socket, zmq.POLLIN), (self._monitor, zmq.POLLIN)]
@@ -147,6 +148,8 @@ class Line(Generic[M]):
         call_id: int | None = getattr(question, "call_id", None)
         parts = encode(question, frames)
         self._conversation.said(question)
+        self.questions += 1
+        self.sent_bytes += sum(map(len, parts))
         try:
             # A DEALER whose connection has gone would wait for a peer for ever.
             self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
@@ -188,7 +191,9 @@ class Line(Generic[M]):
                 raise Gone(f"{self.address} is gone: {self._why_gone()}")
             raise Silent(f"{self.address} did not answer in time")
         parts = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        message, frames = self._inbox.decode([part.buffer for part in parts])
+        buffers = [part.buffer for part in parts]
+        self.received_bytes += sum(map(len, buffers))
+        message, frames = self._inbox.decode(buffers)
         self._conversation.heard(message)
         return message, list(frames)
 

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gpupool.control import program_name
@@ -51,6 +52,22 @@ GOODBYE_S: Final = 1.0
 Channel = Line[WorkerToClient]
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What was said on a link: questions (calls, uploads and all), and bytes of messages without ZeroMQ's own framing."""
+
+    questions: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+    def take_from(self, counted: Channel | Traffic) -> None:
+        """Add what was counted there, which starts again from nothing."""
+        self.questions += counted.questions
+        self.sent_bytes += counted.sent_bytes
+        self.received_bytes += counted.received_bytes
+        counted.questions = counted.sent_bytes = counted.received_bytes = 0
+
+
 class Link:
     """One open link. Thread-safe. Once lost it stays lost: its slice opens another."""
 
@@ -65,6 +82,7 @@ class Link:
         self._free = threading.Condition()
         self._channels = 0
         self._closed = False
+        self.traffic = Traffic()
         self._forgotten: collections.deque[int] = collections.deque()
         self._call_ids = itertools.count(1)
         self._on_end = on_end
@@ -154,6 +172,7 @@ class Link:
 
     def _give_back(self, channel: Channel) -> None:
         with self._free:
+            self.traffic.take_from(channel)
             if channel.is_open and self.is_open:
                 self._idle.append((time.monotonic(), channel))
                 self._free.notify()

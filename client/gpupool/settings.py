@@ -9,9 +9,11 @@ from typing import Final
 
 import msgspec
 
-from gpupool_wire.addresses import parse_address
+from gpupool.locks import is_held
+from gpupool_wire.addresses import Address, parse_address
 from gpupool_wire.errors import NotAuthorized, PoolUnreachable, UsageError
-from gpupool_wire.limits import BROKER_PORT
+from gpupool_wire.home import state_home
+from gpupool_wire.limits import BROKER_PORT, HTTP_PORT
 from gpupool_wire.units import parse_compute, parse_memory
 
 #: What GPUPOOL_COMPUTE and GPUPOOL_MEMORY are where they are not set: a quarter of a device.
@@ -28,29 +30,6 @@ class RunningPool(msgspec.Struct, frozen=True, kw_only=True):
     http: str
     pids: dict[str, int] = {}
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether its processes are there still."""
-        return bool(self.pids) and all(Path(f"/proc/{pid}").exists() or _signalable(pid) for pid in self.pids.values())
-
-
-def _signalable(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def state_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return GPUPOOL_HOME, by default gpupool's folder among the user's state files (XDG base directory specification)."""
-    if home := environ.get("GPUPOOL_HOME"):
-        return Path(home).expanduser().absolute()
-    state = environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "gpupool"
-
 
 def running_pool(home: Path) -> RunningPool | None:
     """Return the pool that runs with its state in `home`, or None where none does; what a killed one left there is ignored."""
@@ -58,7 +37,8 @@ def running_pool(home: Path) -> RunningPool | None:
         pool = msgspec.json.decode((home / "pool.json").read_bytes(), type=RunningPool)
     except (OSError, msgspec.MsgspecError):
         return None
-    return pool if pool.is_alive else None
+    # Whoever runs it holds the lock for as long as it lives, so a file that a killed one left is not taken for a pool.
+    return pool if is_held(home / "up.lock") else None
 
 
 def broker_url(url: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
@@ -69,7 +49,7 @@ def broker_url(url: str | None = None, environ: Mapping[str, str] = os.environ) 
     given = url or environ.get("GPUPOOL_URL")
     if given:
         return parse_address(given, BROKER_PORT).zmq
-    home = state_directory(environ)
+    home = state_home(environ)
     pool = running_pool(home)
     if pool is None:
         raise PoolUnreachable(f"no pool runs on this machine (nothing alive in {home}) and GPUPOOL_URL is not set: {WAY_OUT}")
@@ -81,7 +61,7 @@ def client_token(token: str | None = None, environ: Mapping[str, str] = os.envir
     given = token or environ.get("GPUPOOL_TOKEN")
     if given:
         return given.strip()
-    path = state_directory(environ) / "admin.token"
+    path = state_home(environ) / "admin.token"
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
@@ -101,3 +81,16 @@ def wanted_size(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     except UsageError as error:
         raise UsageError(f"GPUPOOL_MEMORY: {error.message}") from error
     return compute, memory
+
+
+def rest_address(http: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the address of REST: `http`, else GPUPOOL_HTTP, else the host of GPUPOOL_URL, else the pool on this machine."""
+    if given := http or environ.get("GPUPOOL_HTTP"):
+        return given
+    if url := environ.get("GPUPOOL_URL"):
+        return f"http://{Address(parse_address(url, BROKER_PORT).host, HTTP_PORT)}"
+    home = state_home(environ)
+    pool = running_pool(home)
+    if pool is None:
+        raise PoolUnreachable(f"no pool runs on this machine (nothing alive in {home}) and GPUPOOL_URL is not set: {WAY_OUT}")
+    return pool.http

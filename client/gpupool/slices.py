@@ -22,12 +22,11 @@ import msgspec
 from gpupool.control import RETRY_S, Control
 from gpupool.forks import renew_after_fork
 from gpupool.grant import Grant
-from gpupool.link import Link
+from gpupool.link import Link, Traffic
 from gpupool.locator import InvitationFile, Locator
 from gpupool.model_source import keep_model
 from gpupool.models import Model
 from gpupool.protocols import ModelSource
-from gpupool.settings import state_directory
 from gpupool_wire.errors import (
     Conflict,
     GpupoolError,
@@ -39,6 +38,7 @@ from gpupool_wire.errors import (
     UsageError,
     WorkerLost,
 )
+from gpupool_wire.home import state_home
 from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import AskUsage, ModelOptions, Usage
 from gpupool_wire.units import Policy, format_memory, parse_compute, parse_memory
@@ -85,6 +85,7 @@ class Slice:
         self._link: Link | None = None
         self._ended: GpupoolError | None = None
         self._invitation: InvitationFile | None = None
+        self._traffic = Traffic()
         renew_after_fork(self)
         _live.add(self)
 
@@ -161,6 +162,16 @@ class Slice:
         return self._ended is not None
 
     @property
+    def traffic(self) -> Traffic:
+        """What this process has moved for the slice so far."""
+        total = Traffic()
+        for part in (self._traffic, self._link.traffic if self._link is not None else Traffic()):
+            total.questions += part.questions
+            total.sent_bytes += part.sent_bytes
+            total.received_bytes += part.received_bytes
+        return total
+
+    @property
     def providers(self) -> list[str]:
         """Execution providers of the device, best first. Opens the link where it is not open yet."""
         return list(self.link().joined.providers)
@@ -222,7 +233,7 @@ class Slice:
     def environment(self) -> dict[str, str]:
         """Return the variables with which a child process joins this slice as a guest. Their values are secrets."""
         if self._invitation is None:
-            path = state_directory() / "links" / f"{self.slice_id}-{os.getpid()}"
+            path = state_home() / "links" / f"{self.slice_id}-{os.getpid()}"
             self._invitation = InvitationFile(path, self._control.url if self._control else "")
         return {"GPUPOOL_SLICE": self._invitation.write(self._grant)}
 
@@ -242,6 +253,7 @@ class Slice:
                 except GpupoolError as error:
                     _log.warning("slice %s could not be released at the broker, so its agent will: %s", self.slice_id, error)
         self._leave()
+        self._report_traffic()
 
     def _leave(self) -> None:
         if self._invitation is not None:
@@ -249,6 +261,15 @@ class Slice:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+            self._traffic.take_from(link.traffic)
+
+    def _report_traffic(self) -> None:
+        """Where GPUPOOL_TRAFFIC names a file, add a line (JSON) that says what this process moved for the slice."""
+        path = os.environ.get("GPUPOOL_TRAFFIC")
+        if path and self._traffic.questions:
+            line = msgspec.json.encode({"slice_id": self.slice_id, **msgspec.to_builtins(self._traffic)}) + b"\n"
+            with contextlib.suppress(OSError), open(path, "ab", buffering=0) as file:
+                file.write(line)
 
     # ── how it is reached ──────
 
@@ -268,6 +289,7 @@ class Slice:
             self._link = None
             if present is not None:
                 present.close()
+                self._traffic.take_from(present.traffic)
             self._link = link = self._find(time.monotonic() + self._failover_s)
             # Released meanwhile: whoever did it may have looked for a link too early.
             if self._ended is not None:

@@ -1,0 +1,5 @@
+"""`python -m gpupool`."""
+
+from gpupool.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The client's commands, one module each; they import what they need when they run."""
