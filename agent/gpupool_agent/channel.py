@@ -265,7 +265,7 @@ class AgentEnd(_End):
 
 
 class WorkerEnd(_End):
-    """The worker's end. It blocks: the agent always reads."""
+    """The worker's end. Sending blocks: the agent always reads."""
 
     def send(self, message: ToAgent) -> None:
         """Send. Raises ChannelClosed."""
@@ -273,7 +273,17 @@ class WorkerEnd(_End):
 
     def receive(self) -> ToWorker:
         """Wait for the next message; raise ChannelClosed at the end of the file, RemoteProtocolError for what is no message."""
-        packet = self._receive()
+        return self._decoded(self._receive())
+
+    def receive_now(self) -> ToWorker | None:
+        """Return the next message, None where there is none yet; raises like `receive`."""
+        try:
+            return self._decoded(self._receive(socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return None
+
+    @staticmethod
+    def _decoded(packet: bytes) -> ToWorker:
         try:
             message: ToWorker = _decode_to_worker(packet)
         except (msgspec.MsgspecError, UnicodeError) as error:

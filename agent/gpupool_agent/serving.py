@@ -150,6 +150,8 @@ class Server:
                 self._send(channel_id, Failed(call_id=call_id, error=fault))
 
     def _heard(self, channel_id: bytes, message: Message, frames: Sequence[Buffer]) -> None:
+        if isinstance(message, Join):
+            self._hear_agent()  # its ticket was admitted before the client heard of it, but perhaps not read here yet
         link = self._sessions.heard(channel_id, message, time.monotonic())
         match message:
             case OpenModel() | PutModel() | Run() | CloseSession():
@@ -287,26 +289,36 @@ class Server:
     # ── the agent ──────
 
     def _hear_agent(self) -> None:
+        """Do all that the agent has said until now."""
+        while not self._is_over:
+            try:
+                message = self._channel.receive_now()
+            except ChannelClosed:
+                _log.warning("the agent is gone", extra={"action": "agent_gone"})
+                self.stop(WorkerLost("the agent of this slice ended").to_info())
+                return
+            except RemoteProtocolError as error:
+                _log.warning("the agent sent a malformed message: %s", error, extra={"action": "malformed"})
+                continue
+            match message:
+                case None:
+                    return
+                case Grant():
+                    self._quantum.granted(message)
+                case Admit():
+                    self._admit(message)
+                case Change():
+                    self._change(message)
+                case Stop():
+                    self.stop(message.error)
+                case Start():
+                    _log.warning("the agent sent a second Start", extra={"action": "malformed"})
+
+    def _admit(self, admit: Admit) -> None:
         try:
-            message = self._channel.receive()
-        except ChannelClosed:
-            _log.warning("the agent is gone", extra={"action": "agent_gone"})
-            self.stop(WorkerLost("the agent of this slice ended").to_info())
-            return
-        except RemoteProtocolError as error:
-            _log.warning("the agent sent a malformed message: %s", error, extra={"action": "malformed"})
-            return
-        match message:
-            case Grant():
-                self._quantum.granted(message)
-            case Admit(ticket=ticket, link_id=link_id, holder=holder):
-                self._sessions.admit(ticket, link_id, holder=holder, now_s=time.monotonic())
-            case Change():
-                self._change(message)
-            case Stop():
-                self.stop(message.error)
-            case Start():
-                _log.warning("the agent sent a second Start", extra={"action": "malformed"})
+            self._sessions.admit(admit.ticket, admit.link_id, holder=admit.holder, now_s=time.monotonic())
+        except GpupoolError as error:
+            self._channel.send(LinkGone(link_id=admit.link_id, holder=admit.holder, reason=error.message))
 
     def _change(self, change: Change) -> None:
         try:

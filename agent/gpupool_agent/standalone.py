@@ -149,6 +149,16 @@ class StandaloneWorker:
                 if self._is_over or not self._changed.wait(deadline - time.monotonic()):
                     raise WorkerLost(f"the worker said no {kind.__name__}; it said {self.heard}")
 
+    @property
+    def holds_grant(self) -> bool:
+        """Whether a grant is out that the worker has not settled."""
+        with self._changed:
+            return len(self.settled) < self._seq
+
+    def hang_up(self) -> None:
+        """Close the agent's end of the channel, as an agent that dies does."""
+        self._worker.end.close()
+
     def stop(self, error: ErrorInfo | None = None) -> int:
         """Stop the worker in order; return its exit status."""
         with contextlib.suppress(ChannelClosed):
@@ -172,7 +182,7 @@ class StandaloneWorker:
         poll = select.poll()
         poll.register(self._worker.end.fileno(), select.POLLIN)
         while True:
-            poll.poll()
+            poll.poll(200)
             try:
                 message = self._worker.end.receive()
             except ChannelClosed:
