@@ -1,0 +1,57 @@
+"""The broker's REST, as the pages use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from gpupool_wire.errors import ErrorInfo, GpupoolError, PoolUnreachable, RemoteFault, from_info
+
+#: A page that waits longer is better told that the broker is away.
+TIMEOUT_S = 5.0
+Json = dict[str, Any]
+
+
+class Rest:
+    """Asks the broker. One connection pool for all users; the credential comes with each call."""
+
+    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.base_url = base_url
+        self._client = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, transport=transport, trust_env=False)
+
+    async def get(self, path: str, token: str, **params: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON at `path`; raise the error the broker answers with, or PoolUnreachable."""
+        return await self._ask("GET", path, token, params=params)
+
+    async def patch(self, path: str, token: str, body: Json) -> Json:
+        """Change what is at `path`."""
+        changed: Json = await self._ask("PATCH", path, token, json=body)
+        return changed
+
+    async def delete(self, path: str, token: str) -> Json:
+        """End what is at `path`."""
+        ended: Json = await self._ask("DELETE", path, token)
+        return ended
+
+    async def _ask(self, method: str, path: str, token: str, **more: Any) -> Any:  # noqa: ANN401
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            answer = await self._client.request(method, f"/api/v1{path}", headers=headers, **more)
+        except httpx.HTTPError as error:
+            raise PoolUnreachable(f"the broker does not answer at {self.base_url}: {error or type(error).__name__}") from error
+        if answer.is_success:
+            return answer.json()
+        raise _error_of(answer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def _error_of(answer: httpx.Response) -> GpupoolError:
+    try:
+        body = answer.json()["error"]
+        return from_info(ErrorInfo(code=body["code"], message=body["message"], details=body.get("details", {})))
+    except (ValueError, KeyError, TypeError):
+        return RemoteFault(f"the broker answered {answer.status_code} and no reason")
