@@ -30,7 +30,8 @@ def add_proxy(app: FastAPI, api: str, transport: httpx.AsyncBaseTransport | None
             if len(body) > MAX_BODY_BYTES:
                 return _error(413, "limit", f"the body is over {MAX_BODY_BYTES} bytes")
         headers = [(name, value) for name, value in request.headers.items() if name not in _HOP]
-        url = httpx.URL(path=request.url.path, query=request.url.query.encode())
+        query = request.url.query.encode() or None
+        url = httpx.URL(path=request.url.path, query=query)
         try:
             answer = await client.request(request.method, url, headers=headers, content=body)
         except httpx.HTTPError as error:
