@@ -2,16 +2,16 @@
 
 Two ledgers, both in integers, because either alone fails:
 
-*Virtual time* orders the slices that wait. It is device time divided by the share: `used * 100 / compute`, the time at which a slice
-running at exactly its compute would have used as much. The slice furthest behind goes first, so a call of 700 ms on a 5 % slice
-moves it 14 s ahead and everybody else comes first until they are level.
+*Virtual time* orders the slices that wait. It is device time divided by the share, `used * 100 / compute`: the time at which a
+slice running at exactly its compute would have used as much. The slice furthest behind goes first, so a call of 700 ms on a
+5 % slice moves it 14 s ahead, and everybody else comes first until they are level.
 
-*Credit* is the claim on device time against the wall clock: it grows by `compute` per cent of the time that passes and is spent by
-use. A `fixed` slice runs only on credit, which is its cap. A `burst` slice spends credit down to nothing and then goes on; below
-nothing it gets only by calls that outlast their quantum while others have a claim, and that debt is paid at its own rate.
+*Credit* is the claim on device time against the wall clock: it grows by `compute` per cent of the time that passes and is
+spent by use. A `fixed` slice runs only on credit, which is its cap. A `burst` slice spends credit down to nothing and goes on;
+below nothing it gets only by calls that outlast their quantum while others have a claim, and it pays that at its own rate.
 
-Credit that is not spent is kept only so far: one quantum by a slice that idles (a short burst), CATCH_UP_NS more by one that waits
-for its turn. Time lost to somebody's overlong call is kept in full, since that caller's debt leaves the device free to make it good.
+Credit that is not spent is kept only so far: one quantum by a slice that idles (a short burst), CATCH_UP_NS more by a busy
+one. Time lost to somebody's overlong call is kept too, since that caller's debt leaves the device free to make it good.
 """
 
 from __future__ import annotations
@@ -64,6 +64,25 @@ class Meter:
         oldest = (now_ns - WINDOW_NS) // STEP_NS
         while self._steps and self._steps[0][0] <= oldest:
             self._window_ns -= self._steps.popleft()[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a slice stands with its device: for pages, metrics and "why is it slow"."""
+
+    slice_id: str
+    granted_pct: int
+    policy: Policy
+    #: Device time used since the slice came, and its share of the time since then and in the last 10 s.
+    used_ns: int
+    achieved_pct: float
+    achieved_10s_pct: float
+    #: Time it had work and no turn; turns it had; device time it owes.
+    waited_ns: int
+    turns: int
+    debt_ns: int
+    is_waiting: bool
+    is_capped: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,6 +156,18 @@ class Account:
         self.kept_cns = 0
         self.credit_cns = min(self.credit_cns, self.quantum_ns * 100)
 
+    def idle(self, now_ns: int) -> None:
+        """The slice has no work and no turn."""
+        self.is_busy = False
+        self.idle_since_ns = now_ns
+
+    def stop_waiting(self, now_ns: int) -> None:
+        """The slice's turn has come, or its work has gone."""
+        self.earn(now_ns)
+        if self.waiting_since_ns is not None:
+            self.waited_ns += now_ns - self.waiting_since_ns
+            self.waiting_since_ns = None
+
     def spend(self, used_ns: int, overrun_ns: int, now_ns: int) -> None:
         """Take a turn's use from the credit; `overrun_ns` of it was beyond the quantum while others had a claim."""
         # What was earned meanwhile comes after, so that the limit cuts only what is left of both.
@@ -160,10 +191,29 @@ class Account:
         return self.credited_at_ns - (self.credit_cns - self.turn_credit_cns) // self.compute_pct
 
     def resize(self, compute_pct: int, policy: Policy, level_ns: int) -> None:
-        """Change the size; what is owed, either way, stays the same amount of device time. `level_ns`: the others' virtual time."""
+        """Change the size; what is owed, either way, stays the same device time. `level_ns`: the device's virtual time."""
         self.virtual_ns = level_ns + (self.virtual_ns - level_ns) * self.compute_pct // compute_pct
         self.compute_pct = compute_pct
         self.policy = policy
         self.rest()
         self.is_capped = self.is_capped and policy is Policy.FIXED and compute_pct < 100
         self.short_turn_ns = None
+
+    def standing(self, now_ns: int) -> Standing:
+        """Return how the slice stands."""
+        self.earn(now_ns)
+        age_ns = max(1, now_ns - self.since_ns)
+        waiting_ns = now_ns - self.waiting_since_ns if self.waiting_since_ns is not None else 0
+        return Standing(
+            slice_id=self.slice_id,
+            granted_pct=self.compute_pct,
+            policy=self.policy,
+            used_ns=self.meter.total_ns,
+            achieved_pct=100 * self.meter.total_ns / age_ns,
+            achieved_10s_pct=100 * self.meter.window_ns(now_ns) / min(age_ns, WINDOW_NS),
+            waited_ns=self.waited_ns + waiting_ns,
+            turns=self.turns,
+            debt_ns=self.debt_ns,
+            is_waiting=self.waiting_since_ns is not None,
+            is_capped=self.is_capped,
+        )

@@ -3,45 +3,46 @@
     want ──> waiting ──next──> Grant ──settle──> charged ──> waiting | idle
                                     └─forfeit (the holder died or hangs)
 
-One slice holds the device at a time. Whenever it is free, the waiting slice furthest behind in virtual time gets it (see `account`
-for the two ledgers); a `fixed` slice only on credit. So:
+One slice holds the device at a time. Whenever it is free, the waiting slice that is furthest behind in virtual time gets it,
+a `fixed` one only on credit (`account` tells the two ledgers). So:
 
-- Busy slices get device time in proportion to their compute. `fixed` ones stop at it, and what they or idle slices leave goes to
-  the `burst` ones, in proportion to theirs.
-- A call is never interrupted. What it takes beyond its quantum is charged like everything else, and its slice waits until the
-  others are level: a 700 ms call of a 5 % slice is followed by 13.3 s of the others. A `burst` slice that owes does not slip into
-  the short pauses of slices that are behind it, either: it comes back when they are level, when they have been silent for RECENT_NS,
-  or when it has paid at its own rate. So its long calls take no more than its account from callers who pause, and nothing starves.
-- Whoever comes back from idling is at most one quantum behind the others, so nobody saves up more than a short burst.
-- Charged is what a slice kept from others: its execution, and the pauses inside its turn while somebody else waited. A caller who
-  sends one call at a time leaves such pauses. Were they free, a caller of 0.2 ms calls with 0.3 ms between them would take 2.5 times
-  its account of the wall clock and its busy neighbours would pay. Were they forbidden (hand back at once), it would get one call a
-  round. So the worker keeps the device through pauses up to `Grant.linger_ns`, at the caller's own cost; alone, they cost nothing,
-  and the cap of a `fixed` slice never counts them. It lingers only for callers whose pauses are short, and where the pause would end
-  a turn anyhow, or the next slice is due and calls are long enough to take turns call by call, the device goes on at once and the
-  pause is hidden behind the other's turn (`Grant.patience_ns`).
+- Busy slices get device time in proportion to their compute; `fixed` ones stop at it, and the rest goes to the `burst` ones.
+- A call is never interrupted. What it takes beyond its quantum is charged like everything else, and its slice waits until
+  the others are level: a 700 ms call of a 5 % slice is followed by 13.3 s of the others. Nor does a `burst` slice that owes
+  slip into the short pauses of slices behind it: it comes when they are level, capped or silent for RECENT_NS, or when it has
+  paid at its own rate. Whoever is served moves on in virtual time, so everybody's turn comes.
+- Who comes back from idling is at most one quantum behind the others: nobody saves up more than a short burst.
+- Charged is what a slice keeps from others: its execution, and its pauses inside a turn while others wait. A caller of one
+  call at a time leaves pauses. Free of charge, 0.2 ms calls with 0.3 ms between them would take 2.5 times their share of the
+  wall clock, and busy neighbours would pay; handed back at every pause, they would get one call a round. So the worker
+  lingers through pauses up to `Grant.linger_ns` at the caller's own cost, and a pair of such callers divides what one of them
+  would get alone. Where nobody waits pauses cost nothing, and a cap counts execution only. For callers who pause longer than
+  LINGER_NS nobody lingers: others fill their pauses, in turns no longer than theirs. After `Grant.patience_ns` somebody else
+  is due: calls so long that handing over costs less than a pause then end the turn.
 
-A turn is 50 ms times the account, at least 4 ms: a full round takes about 50 ms, and a small slice that wants little is served within
-one turn of somebody else. A slice that is alone gets 50 ms, so that handing over costs it 0.2 %. Nothing here costs more than
-one pass over the device's slices.
+A turn is 50 ms times the share, at least 4 ms: a full round takes about 50 ms, and a slice that wants little waits for about
+one turn of somebody else. A slice that is alone gets 50 ms, so that handing over costs it 0.2 to 0.4 %. Every decision is one
+pass over the device's slices.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpupool_agent.core.account import MIN_QUANTUM_NS, ROUND_NS, WINDOW_NS, Account
+from gpupool_agent.core.account import ROUND_NS, Account, Standing
 from gpupool_wire.errors import Conflict, NotFound
 from gpupool_wire.units import Policy, parse_compute
+
+__all__ = ["Grant", "Standing", "Throttle", "Wait"]
 
 #: A slice that is alone on its device is asked back this often, which is what a newcomer may have to wait.
 LONE_QUANTUM_NS = 50_000_000
 #: A pause this short is cheaper to sit out than to hand the device over and back.
 LINGER_NS = 1_500_000
-#: Calls at least this long may take turns call by call: two hand-overs are less than the pause they hide.
-LONG_CALL_NS = 2_000_000
 #: A slice that had work this recently is expected back.
 RECENT_NS = 100_000_000
+#: The shortest turn between two calls of somebody who pauses: it may be what keeps the next call waiting.
+FILL_QUANTUM_NS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Grant:
     quantum_ns: int
     #: How long the holder may wait for more work before it hands back.
     linger_ns: int
-    #: After so much of the turn somebody else is due: holders of long calls hand back at their next pause.
+    #: After so much of the turn somebody else is due; the whole quantum if nobody waits.
     patience_ns: int
 
 
@@ -62,25 +63,6 @@ class Wait:
     """Nothing to grant now; unless something happens before, ask again then."""
 
     until_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How a slice stands, for pages, metrics and `why is it slow`."""
-
-    slice_id: str
-    granted_pct: int
-    policy: Policy
-    #: Device time used since it came, and its account of the time since then and in the last 10 s.
-    used_ns: int
-    achieved_pct: float
-    achieved_10s_pct: float
-    #: Time it had work and no turn, turns it had, and device time it owes.
-    waited_ns: int
-    turns: int
-    debt_ns: int
-    is_waiting: bool
-    is_capped: bool
 
 
 @dataclass(slots=True)
@@ -135,13 +117,13 @@ class Throttle:
 
     def resize(self, slice_id: str, *, compute_pct: int, policy: Policy | None = None, now_ns: int) -> None:
         """Change a slice's size, and its policy if named; what it owes, it owes still. A turn under way is not cut short."""
-        account = self._account(slice_id)
+        account = self._of(slice_id)
         account.earn(now_ns)
         account.resize(parse_compute(compute_pct), policy or account.policy, self._virtual_ns)
 
     def remove(self, slice_id: str, now_ns: int) -> None:
         """Forget a slice; a turn it holds ends."""
-        account = self._account(slice_id)
+        account = self._of(slice_id)
         if self._turn and self._turn.account is account:
             self.forfeit(slice_id, self._turn.seq, now_ns)
         del self._accounts[slice_id]
@@ -150,7 +132,7 @@ class Throttle:
 
     def want(self, slice_id: str, now_ns: int) -> None:
         """The slice has work and no turn. Harmless if it was said before, or while it holds the device."""
-        account = self._account(slice_id)
+        account = self._of(slice_id)
         if account.waiting_since_ns is not None or (self._turn and self._turn.account is account):
             return
         turn = self._turn
@@ -168,13 +150,10 @@ class Throttle:
 
     def unwant(self, slice_id: str, now_ns: int) -> None:
         """The slice's work is gone before its turn came."""
-        account = self._account(slice_id)
+        account = self._of(slice_id)
         if account.waiting_since_ns is not None:
-            account.earn(now_ns)
-            account.waited_ns += now_ns - account.waiting_since_ns
-            account.waiting_since_ns = None
-            account.is_busy = False
-            account.idle_since_ns = now_ns
+            account.stop_waiting(now_ns)
+            account.idle(now_ns)
 
     def settle(self, slice_id: str, seq: int, *, used_ns: int, wants: bool, now_ns: int) -> bool:
         """Take a quantum back: `used_ns` of it was execution, and there is more work or not.
@@ -187,21 +166,20 @@ class Throttle:
         account = turn.account
         held_ns = now_ns - turn.granted_at_ns
         used_ns = max(0, min(used_ns, held_ns))
-        contended_ns = now_ns - max(turn.granted_at_ns, turn.contended_at_ns) if turn.contended_at_ns is not None else 0
-        charged_ns = used_ns + max(0, min(held_ns - used_ns, contended_ns))
-        overrun_ns = min(used_ns, max(0, now_ns - turn.deadline_ns), max(0, contended_ns))
+        contended_ns = 0 if turn.contended_at_ns is None else max(0, now_ns - turn.contended_at_ns)
+        charged_ns = used_ns + min(held_ns - used_ns, contended_ns)
+        late_ns = max(0, now_ns - turn.deadline_ns)
         self._turn = None
-        if (lost_ns := now_ns - turn.deadline_ns) > 0:
+        if late_ns:
             for other in self._accounts.values():
                 if other is not account and other.is_busy:
-                    other.keep(lost_ns)
-        account.spend(used_ns, overrun_ns, now_ns)
+                    other.keep(late_ns)
+        account.spend(used_ns, min(used_ns, late_ns, contended_ns), now_ns)
         account.charge(charged_ns)
         account.meter.add(used_ns, now_ns)
         ended_early = not wants and now_ns < turn.deadline_ns
         account.short_turn_ns = charged_ns * 100 // account.compute_pct if ended_early else None
-        account.is_busy = False
-        account.idle_since_ns = now_ns
+        account.idle(now_ns)
         if wants:
             self._queue(account, now_ns)
         return True
@@ -237,31 +215,15 @@ class Throttle:
 
     def standing(self, slice_id: str, now_ns: int) -> Standing:
         """Return how a slice stands."""
-        account = self._account(slice_id)
-        age_ns = max(1, now_ns - account.since_ns)
-        account.earn(now_ns)
-        waiting_ns = now_ns - account.waiting_since_ns if account.waiting_since_ns is not None else 0
-        return Standing(
-            slice_id=slice_id,
-            granted_pct=account.compute_pct,
-            policy=account.policy,
-            used_ns=account.meter.total_ns,
-            achieved_pct=100 * account.meter.total_ns / age_ns,
-            achieved_10s_pct=100 * account.meter.window_ns(now_ns) / min(age_ns, WINDOW_NS),
-            waited_ns=account.waited_ns + waiting_ns,
-            turns=account.turns,
-            debt_ns=account.debt_ns,
-            is_waiting=account.waiting_since_ns is not None,
-            is_capped=account.is_capped,
-        )
+        return self._of(slice_id).standing(now_ns)
 
     def snapshot(self, now_ns: int) -> list[Standing]:
         """Return how every slice stands."""
-        return [self.standing(slice_id, now_ns) for slice_id in self._accounts]
+        return [account.standing(now_ns) for account in self._accounts.values()]
 
     # ── inside ──────
 
-    def _account(self, slice_id: str) -> Account:
+    def _of(self, slice_id: str) -> Account:
         if (account := self._accounts.get(slice_id)) is None:
             raise NotFound(f"slice {slice_id} is not on this device")
         return account
@@ -317,7 +279,7 @@ class Throttle:
         return None
 
     def _allowed_at_ns(self, owing: Account, now_ns: int) -> int:
-        """Return when a slice that owes may go, if nobody comes: when those behind it have been silent, or it has paid."""
+        """Return when a slice that owes may go, if nobody comes: once those behind it are silent, or it has paid."""
         owing.earn(now_ns)
         paid_at_ns = now_ns - owing.credit_cns // owing.compute_pct
         silent_at_ns = max(
@@ -334,8 +296,7 @@ class Throttle:
         account.earn(now_ns)
         contended_at_ns = uncapped_at_ns
         is_alone = uncapped_at_ns is None
-        quantum_ns = account.quantum_ns
-        patience_ns = quantum_ns
+        quantum_ns = patience_ns = account.quantum_ns
         for other in self._accounts.values():
             is_waiting = other.waiting_since_ns is not None
             if other is account or other.is_capped or not (is_waiting or now_ns - other.idle_since_ns < RECENT_NS):
@@ -346,24 +307,23 @@ class Throttle:
                 contended_at_ns = now_ns
                 patience_ns = min(patience_ns, lead_ns * account.compute_pct // 100)
             if other.short_turn_ns is not None:
-                # Its turns are shorter than its account: so are those of the others, or it falls behind.
+                # Its turns are shorter than its share: so must be those of the others, or it falls behind.
                 quantum_ns = min(quantum_ns, (lead_ns + other.short_turn_ns) * account.compute_pct // 100)
         if is_alone:
             quantum_ns = patience_ns = LONE_QUANTUM_NS
-        quantum_ns = max(quantum_ns, MIN_QUANTUM_NS)
+        quantum_ns = max(quantum_ns, FILL_QUANTUM_NS)
         if account.policy is Policy.FIXED and account.compute_pct < 100:
             quantum_ns = min(quantum_ns, max(1, account.credit_cns // (100 - account.compute_pct)))
         self._seq += 1
-        self._turn = _Turn(account, self._seq, now_ns, now_ns + quantum_ns, contended_at_ns)
-        self._virtual_ns = max(self._virtual_ns, account.virtual_ns)
-        if account.waiting_since_ns is not None:
-            account.waited_ns += now_ns - account.waiting_since_ns
-        account.waiting_since_ns = None
-        account.turns += 1
-        return Grant(
+        grant = Grant(
             slice_id=account.slice_id,
             seq=self._seq,
             quantum_ns=quantum_ns,
             linger_ns=LINGER_NS if is_alone or account.pauses_briefly else 0,
             patience_ns=max(0, min(patience_ns, quantum_ns)),
         )
+        self._turn = _Turn(account, self._seq, now_ns, now_ns + quantum_ns, contended_at_ns)
+        self._virtual_ns = max(self._virtual_ns, account.virtual_ns)
+        account.stop_waiting(now_ns)
+        account.turns += 1
+        return grant
