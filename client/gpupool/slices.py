@@ -83,6 +83,7 @@ class Slice:
         self._holder_pid = os.getpid() if holder else None
         self._finding = threading.RLock()
         self._link: Link | None = None
+        self._missed_since: float | None = None
         self._ended: GpupoolError | None = None
         self._invitation: InvitationFile | None = None
         self._traffic = Traffic()
@@ -290,7 +291,12 @@ class Slice:
             if present is not None:
                 present.close()
                 self._traffic.take_from(present.traffic)
-            self._link = link = self._find(time.monotonic() + self._failover_s)
+            now = time.monotonic()
+            if self._missed_since is None:
+                self._missed_since = now
+            # Whoever comes later joins the same wait; long after it, a call still tries for a moment whether the pool is back.
+            self._link = link = self._find(max(self._missed_since + self._failover_s, now + ANSWER_S))
+            self._missed_since = None
             # Released meanwhile: whoever did it may have looked for a link too early.
             if self._ended is not None:
                 self._leave()
