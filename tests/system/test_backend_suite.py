@@ -11,13 +11,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import gpupool.onnxruntime as ort
 import onnxruntime
 import onnxruntime.backend.backend as local_backend
 import pytest
-from gpupool.protocols import SliceLike
 from onnx.backend.base import Backend, BackendRep
 from onnx.backend.test import BackendTest
+
+import gpupool
+import gpupool.onnxruntime as ort
+from gpupool.protocols import SliceLike
 
 pytestmark = pytest.mark.system
 
@@ -92,6 +94,29 @@ def compare(remote_slice: SliceLike, take: int) -> tuple[Outcomes, str]:
     different = {name: (remote[name], local[name]) for name in local if remote[name] != local[name]}
     assert not different, f"{len(different)} of {len(local)} differ (remote, local): {dict(list(different.items())[:5])}"
     passed = sum(outcome[0] == "passed" for outcome in remote.values())
-    return remote, (
-        f"{passed} of {len(remote)} passed on both; local {between - started:.1f} s, remote {ended - between:.1f} s"
-    )
+    return remote, (f"{passed} of {len(remote)} passed on both; local {between - started:.1f} s, remote {ended - between:.1f} s")
+
+
+@pytest.fixture(scope="module")
+def remote_slice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SliceLike]:
+    """The whole CPU of a pool of this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUPOOL_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("GPUPOOL_URL", raising=False)
+        with gpupool.embedded_pool() as pool, pool.slice(compute=100, memory="4GiB") as held:
+            yield held
+
+
+def test_every_thirteenth_id_ends_as_locally(remote_slice: SliceLike, record_property: Callable[[str, object], None]) -> None:
+    ended, line = compare(remote_slice, TAKE)
+    record_property("backend_suite", line)
+    assert sum(outcome[0] == "passed" for outcome in ended.values()) > PASSING // TAKE * 0.9
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_every_id_ends_as_locally(remote_slice: SliceLike, record_property: Callable[[str, object], None]) -> None:
+    ended, line = compare(remote_slice, 1)
+    record_property("backend_suite", line)
+    print(line)
+    assert sum(outcome[0] == "passed" for outcome in ended.values()) == PASSING

@@ -1,0 +1,268 @@
+"""Unmodified programs under `gpupool run`, on a whole pool of real processes. Local sessions are poisoned in all of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import gpupool
+
+pytestmark = pytest.mark.system
+
+PAGES = Path(__file__).parents[2] / "ocr_app/gpupool_ocr/sample_pages"
+#: A dead holder is noticed in three seconds; the contract says the slice is free in less than five.
+FREED_S = 5.0
+DEADLINE_S = 60.0
+#: What a program is given before its own text, so that nothing of it can be executed in its own process.
+POISON = """
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
+
+def _poisoned(self, *args, **kwargs):
+    raise AssertionError("a local session was opened")
+
+if _state.InferenceSession.__module__ == _state.__name__:
+    _state.InferenceSession.__init__ = _poisoned
+"""
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state directory of a pool that runs as long as this module's tests."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUPOOL_HOME", str(folder))
+        patch.delenv("GPUPOOL_URL", raising=False)
+        with gpupool.embedded_pool():
+            yield folder
+
+
+@pytest.fixture
+def pool(home: Path) -> Iterator[gpupool.Pool]:
+    with gpupool.connect() as pool:
+        yield pool
+
+
+def is_whole_device_free(pool: gpupool.Pool, wait_s: float) -> bool:
+    """Whether all of the device can be had within that time."""
+    try:
+        pool.slice(compute=100, memory="64MiB", wait=wait_s).release()
+    except gpupool.SliceRefused:
+        return False
+    return True
+
+
+@pytest.fixture
+def command(tmp_path: Path, home: Path) -> Callable[..., list[str]]:
+    """Returns the words that run a program's text under `gpupool run`."""
+
+    def words(text: str, *arguments: str, python: str = sys.executable, options: Sequence[str] = ()) -> list[str]:
+        program = tmp_path / "program.py"
+        program.write_text(POISON + textwrap.dedent(text))
+        size = options or ("--compute", "100", "--memory", "2GiB")
+        return [sys.executable, "-m", "gpupool", "run", *size, "--", python, str(program), *arguments]
+
+    return words
+
+
+@pytest.fixture
+def run(command: Callable[..., list[str]], tmp_path: Path) -> Run:
+    """Runs a program's text under `gpupool run`."""
+
+    def run(*given: Any, **how: Any) -> subprocess.CompletedProcess[str]:
+        words = command(*given, **how)
+        return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False, cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with weights: y = softmax(x · w), of 64 numbers."""
+    weights = np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Softmax", ["h"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 64]) for name in "xy"]
+    graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], [numpy_helper.from_array(weights, "w")])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+INFER = """
+    import sys, json, numpy as np, onnxruntime as ort
+    session = ort.InferenceSession(sys.argv[1], providers=ort.get_available_providers())
+    x = np.arange(128, dtype=np.float32).reshape(2, 64) / 100
+    (y,) = session.run(None, {"x": x})
+    print(json.dumps([session.get_providers(), y.tobytes().hex()]))
+"""
+
+
+def expected(model: Path) -> str:
+    x = np.arange(128, dtype=np.float32).reshape(2, 64) / 100
+    (y,) = onnxruntime.InferenceSession(model).run(None, {"x": x})
+    return str(np.asarray(y).tobytes().hex())
+
+
+def test_results_are_those_of_the_local_runtime_to_the_last_bit(run: Run, model: Path, pool: gpupool.Pool) -> None:
+    done = run(INFER, str(model))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [["CPUExecutionProvider"], expected(model)]
+    assert done.stderr == ""
+    assert is_whole_device_free(pool, wait_s=0)
+
+
+def test_the_same_in_an_environment_without_the_wheel(run: Run, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=DEADLINE_S)
+    (site,) = folder.glob("lib/python3*/site-packages")
+    here = Path(np.__file__).parents[1]
+    for name in ("numpy", "numpy.libs", "zmq", "pyzmq.libs", "msgspec"):
+        if (here / name).exists():
+            (site / name).symlink_to(here / name)
+    done = run(INFER, str(model), python=str(folder / "bin" / "python"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[1] == expected(model)
+
+
+CHILDREN = """
+    import concurrent.futures, hashlib, multiprocessing, os, sys
+    import numpy as np
+
+    def infer(path):
+        import onnxruntime as ort
+        (y,) = ort.InferenceSession(path).run(None, {"x": np.arange(128, dtype=np.float32).reshape(2, 64) / 100})
+        return os.getpid(), y.tobytes().hex()
+
+    if __name__ == "__main__":
+        context = multiprocessing.get_context(sys.argv[2])
+        with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as workers:
+            answers = list(workers.map(infer, [sys.argv[1]] * 4)) + [infer(sys.argv[1])]
+        print(len({pid for pid, _ in answers}) > 1, len({y for _, y in answers}), answers[0][1])
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_children_join_the_slice_of_their_parent(method: str, run: Run, model: Path) -> None:
+    done = run(CHILDREN, str(model), method)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "1", expected(model)]
+
+
+def test_a_session_goes_on_in_a_forked_child(run: Run, model: Path) -> None:
+    text = """
+        import os, sys, numpy as np, onnxruntime as ort
+        session = ort.InferenceSession(sys.argv[1])
+        feed = {"x": np.arange(128, dtype=np.float32).reshape(2, 64) / 100}
+        session.run(None, feed)
+        pid = os.fork()
+        answer = session.run(None, feed)[0].tobytes().hex()
+        print("child" if pid == 0 else "parent", answer, flush=True)
+        if pid == 0:
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """
+    done = run(text, str(model))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"child {expected(model)}", f"parent {expected(model)}"]
+
+
+def test_the_status_of_the_program_comes_back_and_the_slice_is_free(run: Run, pool: gpupool.Pool) -> None:
+    assert run("import sys; sys.exit(7)").returncode == 7
+    assert run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)").returncode == 128 + signal.SIGKILL
+    assert is_whole_device_free(pool, wait_s=0)
+
+
+WAITING = """
+    import sys, time, numpy as np, onnxruntime as ort
+    session = ort.InferenceSession(sys.argv[1])
+    session.run(None, {"x": np.zeros((1, 64), np.float32)})
+    print("running", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_however_the_launcher_ends_the_program_ends_and_the_slice_is_free(
+    number: signal.Signals, command: Callable[..., list[str]], model: Path, pool: gpupool.Pool
+) -> None:
+    launcher = subprocess.Popen(
+        command(WAITING, str(model)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    assert launcher.stdout is not None
+    try:
+        assert launcher.stdout.readline() == "running\n"
+        assert not is_whole_device_free(pool, wait_s=0)
+        started = time.monotonic()
+        launcher.send_signal(number)
+        assert is_whole_device_free(pool, wait_s=30)
+        took = time.monotonic() - started
+        assert took < FREED_S
+        assert launcher.stdout.read() == ""  # the program has ended too: nobody holds its output open
+        assert launcher.wait(DEADLINE_S) != 0
+    finally:
+        launcher.stdout.close()
+        launcher.kill()
+        launcher.wait(DEADLINE_S)
+
+
+def test_a_slice_that_does_not_fit_starts_no_program(run: Run, pool: gpupool.Pool) -> None:
+    with pool.slice(compute=60, memory="64MiB"):
+        done = run("print('started')", options=("--compute", "50", "--memory", "64MiB"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("gpupool: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_isolated_python_is_refused_before_a_slice_is_asked_for(home: Path) -> None:
+    words = [sys.executable, "-m", "gpupool", "run", "--", sys.executable, "-I", "-c", "pass"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 1
+    assert "-I isolates Python from PYTHONPATH" in done.stderr
+
+
+def test_a_program_that_opens_no_session_is_told_so(run: Run) -> None:
+    done = run("print('done')")
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    assert "no ONNX Runtime session was opened through gpupool" in done.stderr
+
+
+READ = """
+import json, sys
+from rapidocr import RapidOCR
+read = RapidOCR(params={"Global.log_level": "error"})(sys.argv[1])
+print(json.dumps([list(read.txts), [float(score) for score in read.scores]]))
+"""
+
+
+PAGE_NAMES = [
+    "train_ticket.png",
+    *(pytest.param(name, marks=pytest.mark.full) for name in ("hotel_bill.png", "receipt.png", "vat_invoice.png")),
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_an_unmodified_rapidocr_reads_the_same(name: str, run: Run) -> None:
+    """Line by line, with equal scores, on a page it reads locally too."""
+    page = str(PAGES / name)
+    local = subprocess.run([sys.executable, "-c", READ, page], capture_output=True, text=True, timeout=120, check=True)
+    remote = run(READ, page)
+    assert remote.returncode == 0, remote.stderr
+    (wanted, wanted_scores), (got, scores) = json.loads(local.stdout), json.loads(remote.stdout)
+    assert len(wanted) > 5
+    assert got == wanted
+    assert scores == pytest.approx(wanted_scores, abs=1e-6)
