@@ -1,0 +1,55 @@
+"""Device-side edges: the derived models give what the originals give."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from gpupool_ocr import models
+
+
+def original(name: str) -> ort.InferenceSession:
+    return ort.InferenceSession((files("rapidocr") / "models" / name).read_bytes(), providers=["CPUExecutionProvider"])
+
+
+def derived(model: bytes) -> ort.InferenceSession:
+    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def normalised(images: np.ndarray, width: int | None = None) -> np.ndarray:
+    planes = images.astype(np.float32).transpose(0, 3, 1, 2) * np.float32(1 / 127.5) - np.float32(1)
+    if width is None:
+        return planes
+    return np.pad(planes, [(0, 0), (0, 0), (0, 0), (0, width - planes.shape[3])])
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (2, 48, 200, 3), np.uint8)
+
+
+def test_the_recogniser_gives_the_likeliest_class_and_its_score(images: np.ndarray) -> None:
+    (full,) = original(models.RECOGNITION).run(None, {"x": normalised(images, 320)})
+    feed = {"gpupool_image": images, "gpupool_width": np.array([320], np.int64)}
+    best, score = derived(models.packaged_models().recognition).run(None, feed)
+    assert (best == full.argmax(2)).all()
+    np.testing.assert_allclose(score, full.max(2), atol=1e-6)
+
+
+def test_the_detectors_map_is_rounded_and_nothing_else() -> None:
+    page = np.random.default_rng(3).integers(0, 256, (1, 64, 96, 3), np.uint8)
+    (full,) = original(models.DETECTION).run(None, {"x": normalised(page)})
+    (small,) = derived(models.packaged_models().detection).run(None, {"gpupool_image": page})
+    assert small.dtype == np.uint8
+    assert np.abs(small / 255 - full).max() <= 0.5 / 255 + 1e-5
+
+
+def test_the_direction_classifier_sees_the_same_picture(images: np.ndarray) -> None:
+    narrow = images[:, :, :150]
+    (full,) = original(models.DIRECTION).run(None, {"x": normalised(narrow, 192)})
+    feed = {"gpupool_image": narrow, "gpupool_width": np.array([192], np.int64)}
+    (ours,) = derived(models.packaged_models().direction).run(None, feed)
+    np.testing.assert_allclose(ours, full, atol=1e-5)
