@@ -31,7 +31,7 @@ Ask = Callable[..., httpx.Response]
 @pytest.fixture
 def web() -> Ask:
     """Return a function that asks the web process over an in-process transport."""
-    app = FastAPI()
+    app = FastAPI(openapi_url=None, docs_url=None)
     add_proxy(app, "http://broker:1", httpx.MockTransport(echo))
 
     def ask(method: str, path: str, **more: Any) -> httpx.Response:
