@@ -50,7 +50,11 @@ class Door:
         self.socket.heartbeat_ivl = HEARTBEAT_MS
         self.socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         self.socket.ipv6 = ":" in address.host
-        self.address = bind(self.socket, address)
+        try:
+            self.address = bind(self.socket, address)
+        except UsageError:
+            self.socket.close()
+            raise
 
     def knocks(self, at_most: int) -> Iterator[Knock]:
         """Yield the knocks among the next messages; whoever knocks wrongly is answered here."""

@@ -296,6 +296,11 @@ class Hosting:
 
     # ── time ──────
 
+    def stop_all(self, error: ErrorInfo, now_ns: int) -> None:
+        """Stop every worker, telling its clients why."""
+        for slice_id in list(self._hosted):
+            self._stop(slice_id, error, now_ns)
+
     def tick(self, now_ns: int) -> None:
         """Stop workers nobody uses, and those that never became ready."""
         for slice_id, hosted in list(self._hosted.items()):

@@ -35,7 +35,7 @@ from gpupool_agent.supervisor import WORKER_COMMAND, Supervisor, WorkerProcess
 from gpupool_agent.turns import DeviceTurns, Hangs
 from gpupool_agent.wakeup import Wakeup
 from gpupool_wire.addresses import Address
-from gpupool_wire.errors import GpupoolError, PoolUnreachable, WorkerLost, from_info
+from gpupool_wire.errors import GpupoolError, PoolUnreachable, UsageError, WorkerLost, from_info
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
     AgentHello,
@@ -75,13 +75,18 @@ class AgentService:
         self._offers = {offer.name: offer for offer in offers}
         self._is_stopping = False
         self._inbox: deque[tuple[WorkerProcess, ToAgent | Hangs | None]] = deque()
-        self._refusal: GpupoolError | None = None
+        self._failure: GpupoolError | None = None
         self._lease_check: LeaseCheck | None = None
         self._next_tick_ns = self._next_expire_ns = 0
         self._broker_was_up = False
         self.snapshot = Snapshot()
         with contextlib.ExitStack() as opened:
             self._state = opened.enter_context(AgentState(settings.state_dir))
+            if not self._state.credential and not settings.join_token:
+                raise UsageError(
+                    f"node {settings.node} has not joined a pool yet: make a join token (gpupool tokens create --role join) "
+                    "and start the agent with --join-token"
+                )
             self._wakeup = opened.enter_context(Wakeup())
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             opened.callback(self._context.term)
@@ -92,7 +97,7 @@ class AgentService:
             self._table = SliceTable(settings.node, self._offers)
             self._book = UsageBook()
             self._supervisor = Supervisor(self._state.scratch_root, worker_command)
-            self._turns = {name: DeviceTurns(name, self._deliver, now_ns) for name in self._offers}
+            self._turns = {name: DeviceTurns(name, self._deliver, now_ns, fail=self._fail) for name in self._offers}
             for turns in self._turns.values():
                 turns.start()
                 opened.callback(turns.stop)
@@ -121,18 +126,23 @@ class AgentService:
         self._is_stopping = True
         self._wakeup.set()
 
+    def _fail(self, error: GpupoolError) -> None:
+        """End `run` with an error, from any thread."""
+        self._failure = error
+        self._wakeup.set()
+
     def run(self) -> None:
-        """Serve until stopped. Raises the broker's refusal where it will not have this agent."""
+        """Serve until stopped. Raises the broker's refusal where it will not have this agent, and what ends it otherwise."""
         poller = zmq.Poller()
         poller.register(self.door.socket, zmq.POLLIN)
         poller.register(self._wakeup.fileno(), zmq.POLLIN)
-        while not self._is_stopping and self._refusal is None:
+        while not self._is_stopping and self._failure is None:
             self._turn(poller)
         if self._uplink.is_up:
             self._link.send(Bye(reason="the agent is stopped"))
             self._link.close(linger=True)
-        if self._refusal is not None:
-            raise self._refusal
+        if self._failure is not None:
+            raise self._failure
 
     def __enter__(self) -> AgentService:
         return self
@@ -252,7 +262,7 @@ class AgentService:
                 case SendBeat(seq=seq):
                     self._link.send(Beat(seq=seq, lost=self._table.lost(now_ns), use=self._book.report(seq)))
                 case GiveUp(error=error):
-                    self._refusal = from_info(error)
+                    self._fail(from_info(error))
             self._broker_was_up = self._uplink.is_up
 
     def _hello(self, token: str) -> AgentHello:
@@ -293,7 +303,7 @@ class AgentService:
     def _stop_workers(self) -> None:
         """Stop all workers, telling their clients to go elsewhere, and wait until nothing is left of them."""
         error = WorkerLost(f"the agent of node {self.settings.node} stops: ask the broker where the slice is").to_info()
-        self._supervisor.stop_all(error, self._now_ns())
+        self._hosting.stop_all(error, self._now_ns())
         while len(self._supervisor):
             self._wakeup.wait(0.02)
             self._wakeup.clear()

@@ -145,18 +145,15 @@ class Supervisor:
         if worker not in self._dying:
             self.kill(worker, now_ns)
 
-    def stop_all(self, error: ErrorInfo | None, now_ns: int) -> None:
-        """Tell every worker to stop."""
-        for worker in list(self._running):
-            self.stop(worker, error, now_ns)
-
     def reap(self, now_ns: int) -> list[Gone]:
         """Kill who is overdue; return who has ended since, with nothing of theirs left behind."""
         gone: list[Gone] = []
         for worker in list(self._dying):
             if worker.process.poll() is None and worker.killed_at_ns is not None and now_ns >= worker.killed_at_ns:
                 worker.process.kill()
-            if worker.is_closed and (status := worker.process.poll()) is not None:
+            # Whoever reads its channel may have died, too: then nobody will say that it is closed.
+            is_read = worker.is_closed or (worker.killed_at_ns is not None and now_ns >= worker.killed_at_ns + GRACE_NS)
+            if is_read and (status := worker.process.poll()) is not None:
                 self._dying.discard(worker)
                 worker.end.close()
                 shutil.rmtree(worker.scratch, ignore_errors=True)

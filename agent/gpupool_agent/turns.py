@@ -23,7 +23,7 @@ from gpupool_agent.channel import Alive, ChannelClosed, Settle, ToAgent, Unwant,
 from gpupool_agent.core.throttle import Grant, Standing, Throttle, Wait
 from gpupool_agent.supervisor import WorkerProcess
 from gpupool_agent.wakeup import Wakeup
-from gpupool_wire.errors import GpupoolError, RemoteProtocolError
+from gpupool_wire.errors import GpupoolError, RemoteFault, RemoteProtocolError
 from gpupool_wire.units import Policy
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,10 @@ class _Line:
 
 
 class DeviceTurns(threading.Thread):
-    """The turns of one device. Methods other than `run` are for the agent's loop; `deliver` is called on this thread."""
+    """The thread that hands out one device's turns.
+
+    Methods other than `run` are for the agent's loop; `deliver` and `fail` are called on this thread.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class DeviceTurns(threading.Thread):
         deliver: Callable[[WorkerProcess, ToAgent | Hangs | None], None],
         now_ns: Callable[[], int],
         *,
+        fail: Callable[[GpupoolError], None],
         hang_ns: int = HANG_NS,
         kill_ns: int = KILL_NS,
     ) -> None:
@@ -75,6 +79,7 @@ class DeviceTurns(threading.Thread):
         #: Turns taken back from silent workers.
         self.forfeits = 0
         self._deliver = deliver
+        self._fail = fail
         self._now_ns = now_ns
         self._hang_ns = hang_ns
         self._kill_ns = kill_ns
@@ -126,15 +131,23 @@ class DeviceTurns(threading.Thread):
 
     def run(self) -> None:
         """Serve the device until stopped."""
-        while not self._is_stopping:
-            for fd, _ in self._epoll.poll(self._timeout_s()):
-                if (line := self._lines.get(fd)) is not None:
-                    self._hear(fd, line)
-                else:
-                    self._obey()
-            self._look_for_silence()
-            self._hand_out()
-            self._take_standing()
+        try:
+            while not self._is_stopping:
+                self._turn()
+        except Exception as error:
+            # Nobody on this device would ever be served again: the agent must end, so that the broker places its slices anew.
+            log.critical("device %s is no longer served", self.device, exc_info=True, extra={"action": "turns_died"})
+            self._fail(RemoteFault(f"the thread of device {self.device} died: {error}"))
+
+    def _turn(self) -> None:
+        for fd, _ in self._epoll.poll(self._timeout_s()):
+            if (line := self._lines.get(fd)) is not None:
+                self._hear(fd, line)
+            else:
+                self._obey()
+        self._look_for_silence()
+        self._hand_out()
+        self._take_standing()
 
     def _timeout_s(self) -> float | None:
         due = [self._until_ns] if self._until_ns is not None else []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gpupool_agent.channel import ChannelClosed, Start
@@ -144,10 +144,19 @@ def test_the_environment_is_an_allow_list(tmp_path: Path) -> None:
 def test_no_zombie_is_left(supervise: Callable[[str], Supervisor], eventually: Eventually) -> None:
     supervisor = supervise(GOOD)
     workers = [supervisor.start(start(f"s{number}"), {}, 0) for number in range(5)]
-    supervisor.stop_all(None, 0)
     for worker in workers:
+        supervisor.stop(worker, None, 0)
         wait_for_end(supervisor, worker)
-    eventually(lambda: supervisor.reap(0) or not len(supervisor))
-    eventually(lambda: supervisor.reap(0) or not len(supervisor))
-    shown = subprocess.run(["ps", "-o", "pid=", "--ppid", str(__import__("os").getpid())], capture_output=True, text=True)
-    assert not {str(worker.pid) for worker in workers} & set(shown.stdout.split())
+    eventually(lambda: supervisor.reap(0) is not None and not len(supervisor))
+    assert not {worker.pid for worker in workers} & {child.pid for child in psutil.Process().children()}
+
+
+def test_a_worker_whose_channel_nobody_reads_is_reaped_late(
+    supervise: Callable[[str], Supervisor], eventually: Eventually
+) -> None:
+    supervisor = supervise(GOOD)
+    worker = supervisor.start(start(), {}, 0)
+    supervisor.stop(worker, None, 0)
+    eventually(lambda: worker.process.poll() is not None)
+    assert supervisor.reap(2 * GRACE_NS - 1) == []
+    assert len(supervisor.reap(2 * GRACE_NS)) == 1

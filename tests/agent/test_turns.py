@@ -60,10 +60,19 @@ def delivered() -> queue.SimpleQueue[Any]:
 
 @pytest.fixture
 def turns(delivered: queue.SimpleQueue[Any]) -> Iterator[DeviceTurns]:
-    turns = DeviceTurns("null0", lambda *row: delivered.put(row), time.monotonic_ns, hang_ns=150 * MS, kill_ns=400 * MS)
+    failures: list[Exception] = []
+    turns = DeviceTurns(
+        "null0",
+        lambda *row: delivered.put(row),
+        time.monotonic_ns,
+        fail=failures.append,
+        hang_ns=150 * MS,
+        kill_ns=400 * MS,
+    )
     turns.start()
     yield turns
     turns.stop()
+    assert not failures
 
 
 @pytest.fixture
@@ -232,3 +241,13 @@ def test_rubbish_from_a_worker_ends_it(player: Callable[..., Player], delivered:
     worker, message = delivered.get(timeout=5)
     assert worker is a.worker
     assert isinstance(message, Hangs)
+
+
+def test_a_thread_that_dies_says_so() -> None:
+    failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+    clock = iter([0, 0])  # a clock that breaks
+    turns = DeviceTurns("null0", lambda *_: None, clock.__next__, fail=failures.put)
+    turns.start()
+    turns.claim("a", 50, Policy.BURST)
+    assert "null0" in str(failures.get(timeout=5))
+    turns.stop()

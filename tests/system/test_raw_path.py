@@ -60,11 +60,6 @@ from gpupool_wire.units import Hold
 pytestmark = pytest.mark.system
 
 DEADLINE_S = 30.0
-#: The root command, without the client room: broker and agent alone.
-ROOT = (
-    "import typer, gpupool_broker.cli as b, gpupool_agent.cli as a; app = typer.Typer(); b.register(app); a.register(app);"
-    "app(standalone_mode=True)"
-)
 
 
 def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -86,7 +81,7 @@ class Command:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GPUPOOL_")}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", ROOT, name, *arguments, "--ready-file", str(ready), "--home", str(folder / "home")],
+                [sys.executable, "-m", "gpupool", name, *arguments, "--ready-file", str(ready), "--home", str(folder / "home")],
                 stdout=log,
                 stderr=log,
                 env=environment,
