@@ -295,7 +295,7 @@ class Slice:
             if self._missed_since is None:
                 self._missed_since = now
             # Whoever comes later joins the same wait; long after it, a call still tries for a moment whether the pool is back.
-            self._link = link = self._find(max(self._missed_since + self._failover_s, now + ANSWER_S))
+            self._link = link = self._find(max(self._missed_since + self._failover_s, now + min(ANSWER_S, self._failover_s)))
             self._missed_since = None
             # Released meanwhile: whoever did it may have looked for a link too early.
             if self._ended is not None:
