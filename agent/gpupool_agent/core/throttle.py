@@ -305,6 +305,7 @@ class Throttle:
             lead_ns = other.virtual_ns - account.virtual_ns
             if is_waiting:
                 contended_at_ns = now_ns
+            if is_waiting or other.pauses_briefly:
                 patience_ns = min(patience_ns, lead_ns * account.compute_pct // 100)
             if other.short_turn_ns is not None:
                 # Its turns are shorter than its share: so must be those of the others, or it falls behind.
