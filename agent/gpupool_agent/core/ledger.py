@@ -62,15 +62,14 @@ class Ledger:
         """Charge `nbytes`; raise OutOfSliceMemory, and charge nothing, where they do not fit."""
         if nbytes < 0:
             raise LocalProtocolError(f"{nbytes} bytes cannot be charged")
-        used = self.used_bytes + nbytes
-        if used > self.limit_bytes:
+        if nbytes > self.limit_bytes - self.used_bytes:
             raise self.refusal(nbytes, f"{purpose} of {name}")
         self._last_id += 1
         charge = Charge(charge_id=self._last_id, nbytes=nbytes, purpose=purpose, name=name)
         self._open[charge.charge_id] = charge
-        self.used_bytes = used
-        if used > self.peak_bytes:
-            self.peak_bytes = used
+        self.used_bytes += nbytes
+        if self.used_bytes > self.peak_bytes:
+            self.peak_bytes = self.used_bytes
         return charge
 
     def give(self, charge: Charge) -> None:

@@ -28,7 +28,8 @@ class Account:
 
     def __init__(self, limit_bytes: int) -> None:
         self._ledger = Ledger(limit_bytes)
-        self._lock = threading.Lock()
+        # Reentrant: a session the garbage collector frees in the middle of `take` gives its memory back from there.
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<Account of {self._ledger!r}>"
@@ -114,6 +115,10 @@ class Device(ABC):
     providers: ClassVar[tuple[str, ...]]
     #: Whether opening a model occupies the device itself, and so belongs into a quantum.
     opens_in_quantum: ClassVar[bool]
+    #: Whether the driver's own allocator charges the account for everything; if not, weights and tensors are charged here.
+    driver_counts: ClassVar[bool] = False
+    #: Where inputs have to begin. What arrives in a frame begins anywhere.
+    aligned_bytes: ClassVar[int] = 1
     #: Calls that may run at the same time.
     parallel_calls: ClassVar[int] = 2
 
@@ -130,31 +135,28 @@ class Device(ABC):
     # ── for workers ──────
 
     def open(self, model: bytes, scan: ModelScan, options: ModelOptions, name: str) -> Program:
-        """Open a model; raise ModelRejected, OutOfSliceMemory or UsageError.
-
-        Its weights are charged before the driver is asked, and corrected afterwards to what the driver really took.
-        """
-        charge = self.account.take(scan.weight_bytes, Purpose.WEIGHTS, name)
+        """Open a model, its weights charged before the driver is asked; raise ModelRejected, OutOfSliceMemory or UsageError."""
+        account = self.account
+        charge = account.take(scan.weight_bytes, Purpose.WEIGHTS, name)
+        if self.driver_counts:
+            account.give(charge)  # it was only to see whether it can fit at all
         try:
             program = self._open(model, options, name)
         except BaseException:
-            self.account.give(charge)
+            if not self.driver_counts:
+                account.give(charge)
             raise
-        if program.weight_bytes == 0:
-            program.weight_bytes, program.charge = scan.weight_bytes, charge
-            return program
-        self.account.give(charge)
-        try:
-            program.charge = self.account.take(program.weight_bytes, Purpose.WEIGHTS, name)
-        except OutOfSliceMemory:
-            self._close(program)
-            raise
+        if not self.driver_counts:
+            program.charge = charge
+        program.weight_bytes = program.weight_bytes or scan.weight_bytes
         return program
 
     def run(
         self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
     ) -> Execution:
         """Run a program once; raise ExecutionFailed, OutOfSliceMemory or UsageError. `outputs` None asks for all."""
+        if self.driver_counts:
+            return self._run(program, feed, outputs, config)
         # Every microsecond here is one of every small call's: no context managers, each of which costs five.
         account = self.account
         inputs = account.take(_nbytes(feed.values()), Purpose.ARRAYS, program.name)
@@ -186,7 +188,7 @@ class Device(ABC):
 
     @abstractmethod
     def _open(self, model: bytes, options: ModelOptions, name: str) -> Program:
-        """Open a model in the driver. `weight_bytes` of the answer: what it took, 0 for what the file says."""
+        """Open a model in the driver. `weight_bytes` of the answer: what it took, 0 for as much as the file holds."""
 
     @abstractmethod
     def _run(
