@@ -35,7 +35,7 @@ from gpupool_agent.supervisor import WORKER_COMMAND, Supervisor, WorkerProcess
 from gpupool_agent.turns import DeviceTurns, Hangs
 from gpupool_agent.wakeup import Wakeup
 from gpupool_wire.addresses import Address
-from gpupool_wire.errors import GpupoolError, PoolUnreachable, UsageError, WorkerLost, from_info
+from gpupool_wire.errors import GpupoolError, PoolUnreachable, RemoteProtocolError, UsageError, WorkerLost, from_info
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
     AgentHello,
@@ -233,6 +233,13 @@ class AgentService:
                 self._do(self._uplink.refused(error, now_ns), now_ns)
 
     def _welcomed(self, welcome: AgentWelcome, now_ns: int) -> None:
+        if welcome.version != PROTOCOL_VERSION:
+            self._fail(
+                RemoteProtocolError(
+                    f"the broker speaks protocol version {welcome.version}, this agent {PROTOCOL_VERSION}: update"
+                )
+            )
+            return
         is_first = not self._uplink.was_welcomed
         self._lease_check = LeaseCheck(welcome.lease_key)
         if welcome.credential:

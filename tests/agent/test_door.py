@@ -9,7 +9,7 @@ import zmq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gpupool_agent.door import Door, LeaseCheck
+from gpupool_agent.door import Door, Knock, LeaseCheck
 from gpupool_wire.addresses import Address
 from gpupool_wire.codec import FROM_DOOR, encode, encode_lease
 from gpupool_wire.errors import NotAuthorized, RemoteProtocolError, UsageError
@@ -89,7 +89,7 @@ def test_knocks_are_read_and_mistakes_answered(context: zmq.Context[zmq.Socket[b
     client.send_multipart(encode(OpenLink(version=99, lease=lease, holder=True)))
     client.send_multipart([b"\xc1"])
     client.send_multipart(encode(OpenLink(version=1, lease=lease, holder=False)))
-    knocks = []
+    knocks: list[Knock] = []
     while not knocks:
         assert door.socket.poll(5_000)
         knocks += door.knocks(10)

@@ -113,8 +113,11 @@ class Peer:
         self._socket.connect(url)
         self._inbox = inbox
 
-    def ask(self, message: Message, frames: Sequence[Buffer] = ()) -> tuple[Any, Sequence[Buffer]]:
+    def say(self, message: Message, frames: Sequence[Buffer] = ()) -> None:
         self._socket.send_multipart(encode(message, frames))
+
+    def ask(self, message: Message, frames: Sequence[Buffer] = ()) -> tuple[Any, Sequence[Buffer]]:
+        self.say(message, frames)
         return self.hear()
 
     def hear(self, timeout_s: float = DEADLINE_S) -> tuple[Any, Sequence[Buffer]]:
@@ -374,25 +377,33 @@ def test_sessions_outlive_a_killed_broker(pool: Pool, doubling: bytes) -> None:
     assert np.array_equal(run(channel, session, x), 2 * x)
 
 
-def test_fifty_slices_leave_nothing_behind(pool: Pool) -> None:
+@pytest.mark.parametrize(
+    "count", [50, pytest.param(1_000, marks=[pytest.mark.full, pytest.mark.timeout(1_800)])], ids=["50", "1000"]
+)
+def test_slices_leave_nothing_behind(pool: Pool, count: int) -> None:
     client = pool.client()
     agent = psutil.Process(pool.agent.process.pid)
 
-    def cycle(count: int) -> None:
-        grants = [pool.grant(client, kind="null", compute_pct=10, hold=Hold.HELD) for _ in range(count)]
-        channels = [pool.join(pool.open(granted)) for granted in grants]
+    def cycle(size: int) -> None:
+        grants = [pool.grant(client, kind="null", compute_pct=10, hold=Hold.HELD) for _ in range(size)]
+        doors = [pool.peer(granted.door, FROM_DOOR) for granted in grants]
+        for granted, door in zip(grants, doors, strict=True):
+            door.say(OpenLink(version=PROTOCOL_VERSION, lease=granted.lease, holder=True))
+        channels = [pool.join(door.hear()[0]) for door in doors]
         for granted, channel in zip(grants, channels, strict=True):
             released, _ = client.ask(ReleaseSlice(call_id=7, request_id=uuid.uuid4().hex, slice_id=granted.slice_id))
             assert isinstance(released, SliceReleased)
             assert isinstance(channel.hear()[0], LinkEnded)
-            channel.close()
+        for peer in [*channels, *doors]:
+            peer.close()
         wait_until(lambda: not agent.children(), "the workers are gone")
 
-    cycle(2)
-    descriptors, sockets = agent.num_fds(), len(agent.net_connections())
-    for _ in range(10):
-        cycle(5)
+    cycle(10)
+    descriptors, sockets, threads = agent.num_fds(), len(agent.net_connections()), agent.num_threads()
+    for _ in range(count // 10):
+        cycle(10)
     # Sockets of the door end with their clients, a moment later.
-    wait_until(lambda: agent.num_fds() <= descriptors, f"{descriptors} descriptors again", deadline_s=10)
-    wait_until(lambda: len(agent.net_connections()) <= sockets, f"{sockets} sockets again", deadline_s=10)
+    wait_until(lambda: agent.num_fds() <= descriptors, f"{descriptors} descriptors again")
+    wait_until(lambda: len(agent.net_connections()) <= sockets, f"{sockets} sockets again")
+    assert agent.num_threads() <= threads
     assert not list((pool.folder / "home" / "agent" / "scratch").iterdir())
