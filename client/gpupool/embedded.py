@@ -34,11 +34,12 @@ _lingering: list[subprocess.Popen[str]] = []
 
 
 @contextlib.contextmanager
-def embedded_pool(environ: Mapping[str, str] = os.environ) -> Iterator[Pool]:
+def embedded_pool(environ: Mapping[str, str] = os.environ, *, web: bool = False) -> Iterator[Pool]:
     """Yield a pool: at GPUPOOL_URL where that is set, else the one on this machine, which is started where none runs.
 
     A pool started so keeps its state in GPUPOOL_HOME, listens on free ports, and stops at the end of the last program that uses
-    it so, however that ends. Raises DaemonFailed where it does not start, and what `connect` raises.
+    it so, however that ends; with `web`, its web page is served too, where it is installed.
+    Raises DaemonFailed where it does not start, and what `connect` raises.
     """
     if environ.get("GPUPOOL_URL"):
         with connect() as pool:
@@ -50,31 +51,32 @@ def embedded_pool(environ: Mapping[str, str] = os.environ) -> Iterator[Pool]:
     use = FileLock(home / "users.lock")
     use.share()
     try:
-        with _running(home, use) as running, connect(running.url) as pool:
+        with _running(home, use, web) as running, connect(running.url) as pool:
             yield pool
     finally:
         use.release()
 
 
 @contextlib.contextmanager
-def _running(home: Path, use: FileLock) -> Iterator[RunningPool]:
+def _running(home: Path, use: FileLock, web: bool) -> Iterator[RunningPool]:
     running = running_pool(home)
     if running is not None:
         yield running
         return
     (home / "logs").mkdir(mode=0o700, exist_ok=True)
     with (home / "logs" / "up.log").open("a+", encoding="utf-8", errors="replace") as log:
-        process = _start(home, log)
+        process = _start(home, log, web)
         try:
             yield _wait_running(home, process, log)
         finally:
             _stop(process, use)
 
 
-def _start(home: Path, log: IO[str]) -> subprocess.Popen[str]:
+def _start(home: Path, log: IO[str], web: bool) -> subprocess.Popen[str]:
     log.seek(0, os.SEEK_END)
+    page = "--web" if web else "--no-web"
     return subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", "gpupool", "up", "--any-port", "--stop-with-stdin", "--no-web", "--home", str(home)],
+        [sys.executable, "-m", "gpupool", "up", "--any-port", "--stop-with-stdin", page, "--home", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -32,8 +32,9 @@ def demo(as_json: Json = False) -> None:
 
     pages = sample_pages()
     _tell(as_json, "Starting a pool on this machine (or using the one that runs) ...")
-    with gpupool.embedded_pool():
+    with gpupool.embedded_pool(web=True):
         rest = RestClient(rest_address(), client_token())
+        _tell(as_json, f"  web page and REST: {rest_address()}")
         devices = rest.get("/devices")
         _tell(as_json, *(f"  {device['node']}/{device['device']}: {device['kind']}, {device['model']}" for device in devices))
         _tell(as_json, "", f"Reading {len(pages)} pages on a slice: gpupool ocr --json {pages[0].parent}")
