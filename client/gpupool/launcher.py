@@ -6,7 +6,6 @@ pool ──slice──▶ launcher (holder) ──GPUPOOL_SLICE──▶ program
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -21,9 +20,7 @@ import msgspec
 
 from gpupool.child import Signals, attend, start
 from gpupool.hooking import check_command, environment, unused
-from gpupool_wire.errors import GpupoolError, UsageError
-
-_log = logging.getLogger(__name__)
+from gpupool_wire.errors import UsageError
 
 #: While a slice is asked for, signals are looked for this often.
 _LOOK_S: Final = 0.02
@@ -146,6 +143,3 @@ def run(wanted: Wanted, command: Sequence[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-__all__ = ["GpupoolError", "HeldSlice", "SlicePool", "Wanted", "run", "run_on"]
