@@ -84,6 +84,8 @@ def _listen(address: Address) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UsageError(f"cannot listen on {address}: {error.strerror}; choose another with --http") from error
+    # Listening before it is announced: who reads the ready file may connect at once.
+    listener.listen(512)
     return listener
 
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+import zmq
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.invariants import check
 from gpupool_broker.core.pool import Pool
-from gpupool_wire.messages import DeviceInfo, RequestSlice
+from gpupool_wire import codec
+from gpupool_wire import messages as m
+from gpupool_wire.codec import encode
+from gpupool_wire.messages import DeviceInfo, Message, RequestSlice
 from gpupool_wire.units import Hold, Policy
 
 
@@ -141,3 +154,157 @@ def slice_granted() -> Callable[[list[e.Effect]], str]:
 @pytest.fixture
 def refused() -> Callable[[list[e.Effect]], Exception]:
     return refusal
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerProcess:
+    """A real broker on free ports."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    http: str
+    token: str
+    home: Path
+
+    def rest(self, method: str, path: str, body: object = None, token: str | None = "admin") -> tuple[int, Any]:
+        """Ask REST; return status and JSON (or text)."""
+        request = urllib.request.Request(self.http + path, method=method)
+        if token:
+            request.add_header("Authorization", f"Bearer {self.token if token == 'admin' else token}")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, text = error.code, error.read()
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text.decode()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Peer:
+    """A raw DEALER that speaks the wire: client or agent."""
+
+    def __init__(self, url: str) -> None:
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(url)
+
+    def send(self, message: Message) -> None:
+        self.socket.send_multipart(encode(message))
+
+    def receive(self, timeout_s: float = 10.0) -> Any:
+        assert self.socket.poll(int(timeout_s * 1000)), "nothing arrived in time"
+        return ANY.decode(self.socket.recv_multipart())[0]
+
+    def ask(self, message: Message) -> Any:
+        self.send(message)
+        return self.receive()
+
+    def wait_for(self, kind: type[Message], timeout_s: float = 10.0) -> Any:
+        """Receive until a message of `kind` is there."""
+        deadline = time.monotonic() + timeout_s
+        while not isinstance(message := self.receive(max(0.0, deadline - time.monotonic())), kind):
+            pass
+        return message
+
+
+ANY = codec.Inbox[Message](m.BrokerToClient | m.BrokerToAgent)
+
+
+def launch(home: Path, *options: str) -> BrokerProcess:
+    """Start a broker in `home` and wait until it serves; fail with its log where it does not."""
+    home.mkdir(exist_ok=True)
+    ready, token = home / f"ready-{time.monotonic_ns()}.json", home / "admin.token"
+    command = [sys.executable, "-m", "gpupool", "broker", "--bind", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command += ["--home", str(home), "--ready-file", str(ready), "--admin-token-file", str(token), *options]
+    with (home / "log").open("ab") as log:
+        process = subprocess.Popen(command, stderr=log)
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        assert process.poll() is None, (home / "log").read_text()
+        assert time.monotonic() < deadline, (home / "log").read_text()
+        time.sleep(0.02)
+    return BrokerProcess(process, **json.loads(ready.read_text()), token=token.read_text().strip(), home=home)
+
+
+def stop(broker: BrokerProcess) -> None:
+    """Stop a broker in order, where it has not ended already."""
+    if broker.process.poll() is None:
+        broker.process.terminate()
+        assert broker.process.wait(15) == 0, (broker.home / "log").read_text()
+
+
+@pytest.fixture
+def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
+    """Return a function that starts a broker; the same home may be started again once its process has ended."""
+    started: list[BrokerProcess] = []
+
+    def start(home: Path | None = None, *options: str) -> BrokerProcess:
+        started.append(launch(home or tmp_path / "home", *options))
+        return started[-1]
+
+    yield start
+    for broker in started:
+        stop(broker)
+
+
+@pytest.fixture(scope="session")
+def empty_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """One broker without nodes, for tests that leave it as it was."""
+    broker = launch(tmp_path_factory.mktemp("broker") / "home")
+    yield broker
+    stop(broker)
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[[str], Peer]]:
+    """Return a function that connects a raw peer."""
+    peers: list[Peer] = []
+
+    def connect(url: str) -> Peer:
+        peers.append(Peer(url))
+        return peers[-1]
+
+    yield connect
+    for one in peers:
+        one.socket.close()
+
+
+@pytest.fixture
+def agent(peer: Callable[[str], Peer]) -> Callable[..., Peer]:
+    """Return a function that joins a fake node with one null device to a broker."""
+
+    def join(broker: BrokerProcess, node: str = "node-1", *, memory_mib: int = 8192, credential: str = "") -> Peer:
+        token = credential or broker.rest("POST", "/api/v1/tokens", {"role": "join"})[1]["token"]
+        one = peer(broker.url)
+        info = DeviceInfo(device="null0", kind="null", model="null", memory_mib=memory_mib)
+        hello = m.AgentHello(version=m.PROTOCOL_VERSION, node=node, token=token, devices=[info], door="tcp://127.0.0.1:1")
+        welcome = one.ask(hello)
+        assert isinstance(welcome, m.AgentWelcome), welcome
+        one.welcome = welcome  # type: ignore[attr-defined]
+        return one
+
+    return join
+
+
+@pytest.fixture
+def client(peer: Callable[[str], Peer]) -> Callable[..., Peer]:
+    """Return a function that greets a broker as a client."""
+
+    def greet(broker: BrokerProcess, token: str | None = None) -> Peer:
+        one = peer(broker.url)
+        welcome = one.ask(m.Hello(version=m.PROTOCOL_VERSION, token=token or broker.token, name="test"))
+        assert isinstance(welcome, m.Welcome), welcome
+        return one
+
+    return greet
