@@ -27,8 +27,8 @@ ROUND_NS = 50_000_000
 MIN_QUANTUM_NS = 4_000_000
 #: A busy slice keeps this much of the wall clock's credit: several rounds, and 0.7 points of a 30 s window at most.
 CATCH_UP_NS = 200_000_000
-#: ... and so much more of the time that overlong calls of others took: one detection on a CPU takes 700 ms.
-OVERRUN_CATCH_UP_NS = 1_000_000_000
+#: ... and so much more of the time that overlong calls of others took: a detection on a CPU takes 700 ms, and seven in a row 5 s.
+OVERRUN_CATCH_UP_NS = 5_000_000_000
 #: The window of `achieved`, and the step it moves by.
 WINDOW_NS = 10_000_000_000
 STEP_NS = 100_000_000
@@ -168,8 +168,13 @@ class Account:
             self.waited_ns += now_ns - self.waiting_since_ns
             self.waiting_since_ns = None
 
-    def spend(self, used_ns: int, overrun_ns: int, now_ns: int) -> None:
-        """Take a turn's use from the credit; `overrun_ns` of it was beyond the quantum while others had a claim."""
+    def spend(self, used_ns: int, now_ns: int, *, overrun_ns: int = 0, paused_ns: int = 0) -> None:
+        """Take a turn's use from the credit.
+
+        `overrun_ns` of it was beyond the quantum while others had a claim; for `paused_ns` the slice kept the device from others
+        and did nothing, so that much of what it lost before it has lost by itself.
+        """
+        self.kept_cns = max(0, self.kept_cns - paused_ns * 100)
         # What was earned meanwhile comes after, so that the limit cuts only what is left of both.
         self.credit_cns -= used_ns * 100
         self.earn(now_ns)

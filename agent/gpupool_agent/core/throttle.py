@@ -167,14 +167,15 @@ class Throttle:
         held_ns = now_ns - turn.granted_at_ns
         used_ns = max(0, min(used_ns, held_ns))
         contended_ns = 0 if turn.contended_at_ns is None else max(0, now_ns - turn.contended_at_ns)
-        charged_ns = used_ns + min(held_ns - used_ns, contended_ns)
+        paused_ns = min(held_ns - used_ns, contended_ns)
+        charged_ns = used_ns + paused_ns
         late_ns = max(0, now_ns - turn.deadline_ns)
         self._turn = None
         if late_ns:
             for other in self._accounts.values():
                 if other is not account and other.is_busy:
                     other.keep(late_ns)
-        account.spend(used_ns, min(used_ns, late_ns, contended_ns), now_ns)
+        account.spend(used_ns, now_ns, overrun_ns=min(used_ns, late_ns, contended_ns), paused_ns=paused_ns)
         account.charge(charged_ns)
         account.meter.add(used_ns, now_ns)
         ended_early = not wants and now_ns < turn.deadline_ns
