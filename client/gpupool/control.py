@@ -69,6 +69,12 @@ class Control:
     def __repr__(self) -> str:
         return f"<Control of {self.url}, {'open' if self._line is not None and self._line.is_open else 'closed'}>"
 
+    def __del__(self) -> None:
+        # A slice keeps its control after its pool was closed, and may reopen the line; nobody is left to close it then.
+        line = self.__dict__.get("_line")
+        if line is not None:
+            line.close()
+
     def renew_in_child(self) -> None:
         """Leave the parent's line to the parent; the child's first question opens its own."""
         self._lock = threading.Lock()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import gpupool
+from gpupool.current import _Current, join_as_guest
+from gpupool_wire.errors import UsageError
+
+
+@pytest.fixture
+def current(home, fakes, monkeypatch):
+    """A process that has not asked yet."""
+    fresh = _Current()
+    monkeypatch.setattr("gpupool.current._current", fresh)
+    yield fresh
+    if fresh._slice is not None:
+        fresh._slice.release()
+
+
+def test_a_slice_is_asked_for_once_with_the_size_of_the_environment(current, fakes, monkeypatch):
+    monkeypatch.setenv("GPUPOOL_URL", fakes.broker.address)
+    monkeypatch.setenv("GPUPOOL_TOKEN", "gpp_tenant_letmein")
+    monkeypatch.setenv("GPUPOOL_COMPUTE", "40")
+    monkeypatch.setenv("GPUPOOL_MEMORY", "1GiB")
+    first = gpupool.current_slice()
+    assert gpupool.current_slice() is first
+    assert (first.compute_pct, first.memory_mib) == (40, 1024)
+    assert first.is_holder
+
+
+def test_after_its_release_another_is_asked_for(current, fakes, monkeypatch):
+    monkeypatch.setenv("GPUPOOL_URL", fakes.broker.address)
+    monkeypatch.setenv("GPUPOOL_TOKEN", "gpp_tenant_letmein")
+    first = gpupool.current_slice()
+    first.release()
+    assert gpupool.current_slice().slice_id != first.slice_id
+
+
+def test_the_parents_slice_is_joined(current, pool, fakes, monkeypatch, numbers):
+    with pool.slice(25, 64) as held:
+        monkeypatch.setattr(os, "environ", os.environ | held.environment())
+        guest = gpupool.current_slice()
+        assert guest.slice_id == held.slice_id
+        assert not guest.is_holder
+        assert np.array_equal(guest.open_model(b"weights").run({"x": numbers})[0], numbers * 2)
+        guest.release()
+        assert not fakes.broker.ended
+
+
+def test_a_guest_with_a_token_asks_the_broker_where_its_slice_is(pool, fakes, home, numbers):
+    with pool.slice(25, 64) as held:
+        invitation = held.environment()["GPUPOOL_SLICE"]
+        guest = join_as_guest(invitation, {"GPUPOOL_TOKEN": "gpp_tenant_letmein"})
+        old_door, old_worker = fakes.door, fakes.worker
+        fakes.new_node()
+        old_door.kill()
+        old_worker.kill()
+        assert np.array_equal(guest.open_model(b"weights").run({"x": numbers})[0], numbers * 2)
+        guest.release()
+
+
+def test_nonsense_in_the_environment_is_named(current, monkeypatch):
+    monkeypatch.setenv("GPUPOOL_SLICE", "nonsense")
+    with pytest.raises(UsageError, match="GPUPOOL_SLICE"):
+        gpupool.current_slice()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from gpupool.rest import RestClient, segment
+from gpupool_wire.errors import NotFound, PoolUnreachable, RemoteFault, SliceRefused
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers everything with what the test says, and remembers the question."""
+
+    answer: tuple[int, bytes] = (200, b"{}")
+
+    def _turn(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        self.server.asked = (self.command, self.path, self.headers["Authorization"], body)  # type: ignore[attr-defined]
+        status, content = self.server.answer  # type: ignore[attr-defined]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _turn  # noqa: N815
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture
+def server():
+    server = HTTPServer(("127.0.0.1", 0), _Answers)
+    server.answer = (200, b"[]")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def rest(server):
+    return RestClient(f"127.0.0.1:{server.server_port}", "secret")
+
+
+def test_it_asks_with_the_token_and_returns_json(rest, server):
+    server.answer = (200, b'[{"a": 1}]')
+    assert rest.get("/slices", state="all", tenant=None) == [{"a": 1}]
+    assert server.asked == ("GET", "/api/v1/slices?state=all", "Bearer secret", b"")
+
+
+def test_bodies_are_json(rest, server):
+    rest.post("/tokens", {"role": "join"})
+    assert server.asked[0] == "POST"
+    assert json.loads(server.asked[3]) == {"role": "join"}
+    rest.patch(f"/slices/{segment('a/b c')}", {"compute": 3})
+    assert server.asked[:2] == ("PATCH", "/api/v1/slices/a%2Fb%20c")
+    rest.delete("/tokens/1")
+    assert server.asked[0] == "DELETE"
+
+
+def test_an_error_of_the_one_shape_becomes_its_exception(rest, server):
+    server.answer = (409, json.dumps({"error": {"code": "refused", "message": "no room", "details": {"free": 3}}}).encode())
+    with pytest.raises(SliceRefused, match="no room") as caught:
+        rest.post("/slices", {})
+    assert caught.value.details == {"free": 3}
+    server.answer = (404, b'{"error": {"code": "not_found", "message": "gone"}}')
+    with pytest.raises(NotFound, match="gone"):
+        rest.delete("/slices/x")
+
+
+@pytest.mark.parametrize("answer", [(502, b"<html>"), (500, b""), (200, b"<html>")])
+def test_anything_else_is_a_fault_that_names_the_address(rest, server, answer):
+    server.answer = answer
+    with pytest.raises(RemoteFault, match=rf"127\.0\.0\.1:{server.server_port}"):
+        rest.get("/nodes")
+
+
+def test_nobody_there_names_the_way_out(server):
+    rest = RestClient("http://127.0.0.1:9", "t")
+    with pytest.raises(PoolUnreachable, match="gpupool up"):
+        rest.get("/nodes")
+
+
+def test_a_proxy_is_not_asked_for_loopback(rest, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert RestClient(rest.address, "secret").get("/nodes") == []
