@@ -79,16 +79,17 @@ class DeviceMemory:
 
     @contextmanager
     def used_for(self, purpose: Purpose, name: str) -> Iterator[None]:
-        """Say what this thread's allocations are for. Forgets an earlier refusal."""
+        """Say what this thread's allocations are for."""
         self._here.purpose, self._here.name, self._here.refusal = purpose, name, None
         try:
             yield
         finally:
-            self._here.purpose, self._here.name = Purpose.ACTIVATIONS, "a session"
+            # The refusal goes, too: its traceback refers to the session, which would never be freed.
+            self._here.purpose, self._here.name, self._here.refusal = Purpose.ACTIVATIONS, "a session", None
 
     @property
     def refusal(self) -> OutOfSliceMemory | None:
-        """The refusal this thread met since `used_for`."""
+        """The refusal this thread met inside `used_for`."""
         return getattr(self._here, "refusal", None)
 
     def allocate(self, nbytes: int) -> int:
