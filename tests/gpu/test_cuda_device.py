@@ -228,7 +228,7 @@ def test_a_worker_serves_the_gpu_over_its_socket(tmp_path: Path) -> None:
         socket.rcvtimeo = 60_000
         socket.connect(worker.address)
 
-        def ask(message: m.Message, frames: Any = ()) -> tuple[m.Message, Any]:
+        def ask(message: m.Message, frames: Any = ()) -> tuple[Any, Any]:
             socket.send_multipart(encode(message, frames))
             while True:
                 answer, rest = FROM_WORKER.decode([part.buffer for part in socket.recv_multipart(copy=False)])

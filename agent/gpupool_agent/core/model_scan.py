@@ -18,8 +18,8 @@ from gpupool_wire.errors import LimitExceeded, ModelRejected
 MAX_NODES = 200_000
 #: Fields walked in all: bounds the time (about a microsecond each) that a hostile file can take.
 MAX_FIELDS = 8_000_000
-#: Graphs in attributes of nodes in graphs ...: ONNX Runtime itself recurses over them. Each takes three levels.
-MAX_DEPTH = 64 * 3
+#: Messages inside messages (a graph in an attribute of a node of a graph takes three): protobuf's own limit.
+MAX_DEPTH = 100
 #: What ONNX Runtime says of such bytes (they are not handed to it: its parser might see more in them than this walk does).
 NOT_PROTOBUF = "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Failed to load model because protobuf parsing failed."
 
