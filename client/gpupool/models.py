@@ -18,7 +18,7 @@ from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
 from gpupool.protocols import CallTiming
-from gpupool_wire.errors import GpupoolError, LocalProtocolError, RemoteProtocolError, UsageError, WorkerLost
+from gpupool_wire.errors import GpupoolError, LeaseLost, LocalProtocolError, RemoteProtocolError, UsageError, WorkerLost
 from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import (
     CloseSession,
@@ -160,7 +160,8 @@ class Model:
             link = self._links.link(lost)
             try:
                 return act(link, self._session_on(link))
-            except WorkerLost as error:
+            except (WorkerLost, LeaseLost) as error:
+                # A worker that stops, says the slice is taken back, also where it only moves: the next link, or none, will tell.
                 lost = link
                 if death == MAX_DEATHS_OF_A_CALL:
                     raise WorkerLost(

@@ -229,3 +229,16 @@ def test_a_slice_that_was_taken_back_says_why(slice_, fakes, numbers):
         model.run({"x": numbers})
     with pytest.raises(LeaseLost, match="has ended"):
         model.run({"x": numbers})
+
+
+def test_a_call_refused_by_a_stopping_worker_goes_on_where_the_slice_has_moved(slice_, fakes, numbers):
+    model = slice_.open_model(b"weights")
+
+    def stop(worker):
+        fakes.new_node()
+        raise LeaseLost("the slice was taken back while the call waited for its turn")
+
+    fakes.worker.before_run = stop
+    fakes.door.refusal = LeaseLost("this node serves the slice no more")
+    assert np.array_equal(model.run({"x": numbers})[0], numbers * 2)
+    assert slice_.grant.epoch == 2

@@ -1,0 +1,155 @@
+"""A whole pool of real processes on free ports, whose parts can be killed and started again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import gpupool
+from gpupool.daemons import Daemon
+from gpupool.rest import RestClient
+
+START_S = 60.0
+
+
+class WholePool:
+    """Broker and agents with their state under one folder. `gpupool` finds it through `environ`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("GPUPOOL_")}
+        self.environ["GPUPOOL_HOME"] = str(folder)
+        self.agents: dict[str, Daemon] = {}
+        self.url, self.http = "tcp://127.0.0.1:0", "http://127.0.0.1:0"
+        self.start_broker()
+        self.environ |= {"GPUPOOL_URL": self.url, "GPUPOOL_HTTP": self.http}
+
+    def start_broker(self) -> None:
+        """Start the broker, again at its old addresses where it had some."""
+        options = ["--bind", self.url.removeprefix("tcp://"), "--http", self.http.removeprefix("http://")]
+        options += ["--home", str(self.home), "--admin-token-file", str(self.home / "admin.token")]
+        self.broker = Daemon("broker", options, folder=self.home, environ=self.environ)
+        ready = self.broker.wait_ready(START_S, lambda: False)
+        self.url, self.http = ready["url"], ready["http"]
+        self.rest = RestClient(self.http, self.token)
+        _until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            self.rest.get("/whoami")
+        except gpupool.PoolUnreachable:
+            return False
+        return True
+
+    @property
+    def token(self) -> str:
+        return (self.home / "admin.token").read_text().strip()
+
+    def start_agent(self, node: str = "one", *options: str) -> Daemon:
+        """Start a node; an agent that has been here before comes back with its credential."""
+        home = self.home / node
+        environ = self.environ | {"GPUPOOL_HOME": str(home)}
+        if not (home / "agent" / "credential").exists():
+            environ["GPUPOOL_JOIN_TOKEN"] = self.rest.post("/tokens", {"role": "join"})["token"]
+        told = ["--broker", self.url, "--node", node, "--bind", "127.0.0.1:0", "--worker-ports", "0", "--metrics", "none"]
+        told += ["--home", str(home), "--device", "cpu", "--cpu-memory", "4GiB", *options]
+        agent = self.agents[node] = Daemon("agent", told, folder=home, environ=environ)
+        agent.wait_ready(START_S, lambda: False)
+        return agent
+
+    def connect(self) -> gpupool.Pool:
+        return gpupool.connect(self.url, self.token)
+
+    def workers(self, node: str = "one") -> list[psutil.Process]:
+        """The worker processes of a node."""
+        return psutil.Process(self.agents[node].pid).children()
+
+    def slices(self, state: str = "live") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.rest.get("/slices", state=state)
+        return found
+
+    def close(self) -> None:
+        for daemon in [*self.agents.values(), self.broker]:
+            daemon.stop()
+
+
+def kill(process: Daemon | psutil.Process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def _until(holds: Callable[[], bool], within_s: float = 30.0) -> float:
+    """Wait until something holds; return the seconds it took."""
+    start = time.monotonic()
+    while not holds():
+        assert time.monotonic() - start < within_s, f"it did not come true within {within_s} s"
+        time.sleep(0.01)
+    return time.monotonic() - start
+
+
+@pytest.fixture
+def until() -> Callable[..., float]:
+    return _until
+
+
+@pytest.fixture
+def killed() -> Callable[..., None]:
+    return kill
+
+
+@pytest.fixture(scope="session")
+def system_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholePool]:
+    """A pool that tests share. They give back what they take, and kill nothing of it."""
+    pool = WholePool(tmp_path_factory.mktemp("shared-pool"))
+    try:
+        pool.start_agent()
+        yield pool
+    finally:
+        pool.close()
+
+
+@pytest.fixture
+def own_pool(tmp_path: Path) -> Iterator[WholePool]:
+    """A pool of the test's own, to be broken."""
+    pool = WholePool(tmp_path)
+    try:
+        pool.start_agent()
+        yield pool
+    finally:
+        pool.close()
+
+
+@pytest.fixture(scope="session")
+def doubling() -> bytes:
+    """y = 2 x."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "doubling", [x], [y])
+    return _bytes_of(graph)
+
+
+@pytest.fixture(scope="session")
+def slow_model() -> bytes:
+    """Some tenths of a second of matrix products: time enough to be killed in."""
+    size, steps = 768, 24
+    weights = numpy_helper.from_array(np.eye(size, dtype=np.float32), "w")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, size]) for name in ("x", "y"))
+    names = ["x", *(f"h{step}" for step in range(steps - 1)), "y"]
+    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in itertools.pairwise(names)]
+    return _bytes_of(helper.make_graph(nodes, "slow", [x], [y], [weights]))
+
+
+def _bytes_of(graph: onnx.GraphProto) -> bytes:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString()
+    return serialized
