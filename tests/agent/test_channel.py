@@ -17,6 +17,7 @@ from gpupool_agent.channel import (
     Grant,
     Settle,
     Stop,
+    ToWorker,
     Want,
     WorkerEnd,
     channel_pair,
@@ -47,7 +48,7 @@ def test_messages_arrive_one_by_one_in_order(ends: tuple[AgentEnd, WorkerEnd]) -
 def test_the_worker_hears_what_the_agent_says(ends: tuple[AgentEnd, WorkerEnd]) -> None:
     agent, worker = ends
     assert worker.receive_now() is None
-    said = [Admit(ticket=b"t" * 16, link_id="l", holder=True), Grant(seq=1, quantum_ns=5), Stop()]
+    said: list[ToWorker] = [Admit(ticket=b"t" * 16, link_id="l", holder=True), Grant(seq=1, quantum_ns=5), Stop()]
     assert all(agent.send(message) for message in said)
     assert [worker.receive() for _ in said] == said
 
