@@ -96,7 +96,7 @@ class Daemon:
         with self.log.open("rb") as log:
             log.seek(self._log_starts_at)
             said = log.read().decode(errors="replace").strip().splitlines()
-        words = said[-1] if said else "it said nothing"
+        words = said[-1].removeprefix("gpupool: ") if said else "it said nothing"
         return DaemonFailed(f"the {self.name} ended with status {self._process.wait()}: {words} (log: {self.log})")
 
     def terminate(self) -> None:

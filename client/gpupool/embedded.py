@@ -94,7 +94,9 @@ def _wait_running(home: Path, process: subprocess.Popen[str], log: IO[str]) -> R
         if process.poll() not in (None, 0) and not _is_starting(home):
             log.seek(said_from)
             words = log.read().strip().splitlines()
-            raise DaemonFailed(f"no pool could be started on this machine: {words[-1] if words else 'it said nothing'}")
+            raise DaemonFailed(
+                f"no pool could be started on this machine: {words[-1].removeprefix('gpupool: ') if words else 'it said nothing'}"
+            )
         if time.monotonic() > deadline:
             raise DaemonFailed(f"no pool answered within {START_S:.0f} s: see the logs in {home / 'logs'}")
         time.sleep(LOOK_S)

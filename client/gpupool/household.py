@@ -67,6 +67,8 @@ class Household:
         self._environ = {name: value for name, value in environ.items() if name not in _OF_ONE_PART}
         self._environ["GPUPOOL_HOME"] = str(plan.home)
         self._daemons: list[Daemon] = []
+        #: A link that signs the admin in to the web page, once; empty without a web page.
+        self.sign_in = ""
         self._pool_file = plan.home / "pool.json"
 
     @contextlib.contextmanager
@@ -113,6 +115,7 @@ class Household:
             parts.append(self._add("web", self._web_options(at["http"], token_file)))
         ready = {part.name: part.wait_ready(START_S, is_cancelled) for part in parts}
         http = ready["web"]["http"] if self._plan.with_web else at["http"]
+        self.sign_in = ready["web"].get("sign_in", "") if self._plan.with_web else ""
         pids = {"up": os.getpid()} | {daemon.name: daemon.pid for daemon in self._daemons}
         pool = RunningPool(url=at["url"], http=http, pids=pids)
         draft = self._pool_file.with_suffix(".draft")

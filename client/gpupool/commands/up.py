@@ -85,27 +85,33 @@ def _run(household: Household, plan: Plan, ready_file: Path | None, stop_with_st
 
     try:
         with household.run(is_over) as pool:
-            _announce(pool, plan, ready_file, as_json, quiet=stop_with_stdin)
+            _note_ready(pool, ready_file)
+            if as_json:
+                print_json({"url": pool.url, "http": pool.http, "pids": pool.pids, "sign_in": household.sign_in})
+            elif not stop_with_stdin:
+                _announce(pool, plan, household.sign_in)
+            sys.stdout.flush()
             household.watch(is_over)
     except DaemonFailed:
         if not is_over():
             raise
 
 
-def _announce(pool: RunningPool, plan: Plan, ready_file: Path | None, as_json: bool, *, quiet: bool) -> None:
+def _note_ready(pool: RunningPool, ready_file: Path | None) -> None:
     import msgspec
 
     if ready_file is not None:
         draft = ready_file.with_name(f".{ready_file.name}.draft")
         draft.write_bytes(msgspec.json.encode(pool))
         draft.replace(ready_file)
-    if as_json:
-        print_json(msgspec.to_builtins(pool))
-    elif not quiet:
-        page = "web page and REST" if plan.with_web else "REST"
-        typer.echo(f"The pool is up: {page} at {pool.http}, control port {pool.url}.")
-        typer.echo(f"State and logs are in {plan.home}. Ctrl-C stops it.")
-    sys.stdout.flush()
+
+
+def _announce(pool: RunningPool, plan: Plan, sign_in: str) -> None:
+    page = "web page and REST" if plan.with_web else "REST"
+    typer.echo(f"The pool is up: {page} at {pool.http}, control port {pool.url}.")
+    if sign_in:
+        typer.echo(f"Sign in to the web page, once, with {sign_in}")
+    typer.echo(f"State, admin token and logs are in {plan.home}. Ctrl-C stops it.")
 
 
 class _Users:

@@ -1,0 +1,94 @@
+"""The command line against a whole pool."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import gpupool
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def command(system_pool):
+    def run(*words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
+        environ = system_pool.environ | ({"GPUPOOL_TOKEN": token} if token else {})
+        return subprocess.run([sys.executable, "-m", "gpupool", *words], capture_output=True, text=True, env=environ, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def held(system_pool):
+    with system_pool.connect() as pool, pool.slice(15, "64MiB", label="[bold]mine[/bold]") as held:
+        yield held
+
+
+def test_nodes_and_their_devices(command, held):
+    (node,) = json.loads(command("nodes", "--json").stdout)
+    assert (node["node"], node["state"]) == ("one", "up")
+    (device,) = node["devices"]
+    assert (device["kind"], device["memory_mib"]) == ("cpu", 4096)
+    assert device["compute_allocated_pct"] >= 15
+    assert "cpu" in command("nodes").stdout
+
+
+def test_slices_are_shown_as_they_are(command, held):
+    shown = next(one for one in json.loads(command("slices", "--json").stdout) if one["slice_id"] == held.slice_id)
+    assert (shown["compute_pct"], shown["memory_mib"], shown["state"]) == (15, 64, "live")
+    table = command("slices").stdout
+    assert held.slice_id in table
+    assert "[bold]mine[/bold]" in table  # texts of others are no markup
+
+
+def test_resize_and_release(command, system_pool):
+    with system_pool.connect() as pool, pool.slice(15, "64MiB", hold="held") as held:
+        done = command("resize", held.slice_id, "--compute", "20%", "--memory", "128MiB")
+        assert done.stdout == f"{held.slice_id} has 20 % and 128 MiB now\n"
+        refused = command("resize", held.slice_id, "--memory", "1TiB")
+        assert refused.returncode == 1
+        assert "1048576 MiB" in refused.stderr
+        assert command("release", held.slice_id).stdout == f"{held.slice_id} is released\n"
+        again = command("release", held.slice_id)
+        assert again.returncode == 1
+        assert again.stderr.startswith("gpupool: ")
+    everything = json.loads(command("slices", "--all", "--json").stdout)
+    assert next(one for one in everything if one["slice_id"] == held.slice_id)["state"] == "released"
+
+
+def test_tokens_are_made_used_and_revoked(command, system_pool):
+    made = json.loads(command("tokens", "create", "--role", "tenant", "--tenant", "acme", "--name", "ci", "--json").stdout)
+    with gpupool.connect(system_pool.url, made["token"]) as pool:
+        assert pool.tenant == "acme"
+        with pool.slice(10, "64MiB") as held:
+            assert held.slice_id in command("slices", token=made["token"]).stdout
+    assert made["token"] not in command("tokens", "list", "--json").stdout
+    assert made["id"] in command("tokens", "list").stdout
+    assert command("tokens", "list", token=made["token"]).returncode == 1
+    assert command("tokens", "revoke", made["id"]).returncode == 0
+    with pytest.raises(gpupool.NotAuthorized):
+        gpupool.connect(system_pool.url, made["token"])
+    assert command("tokens", "create", "--role", "join").stdout.startswith("gpp_join_")
+
+
+def test_the_demo_reads_its_pages_and_says_what_the_pool_did(tmp_path, system_pool):
+    """On a pool that it starts and stops itself."""
+    environ = {name: value for name, value in system_pool.environ.items() if not name.startswith("GPUPOOL_")}
+    environ["GPUPOOL_HOME"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpupool", "demo", "--json"], capture_output=True, text=True, env=environ, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert any("LANTERN HILL" in line["text"] for page in shown["pages"] for line in page["lines"])
+    (served,) = shown["slices"]
+    (traffic,) = shown["traffic"]
+    assert served["state"] == "released"
+    assert served["device_ms"] > 0
+    assert 0 < served["calls"] <= traffic["questions"]
+    assert traffic["sent_bytes"] > 0
+    assert not (tmp_path / "pool.json").exists()
