@@ -38,7 +38,7 @@ def up(
     home: Annotated[Path | None, typer.Option(help="State directory [default: GPUPOOL_HOME].", show_default=False)] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Written (JSON) once everything answers.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="GPUPOOL_LOG_LEVEL")] = "info",
-    stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
+    stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", help="Stop when the input ends.", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Run the whole pool on this machine: broker, agent and web page. Ctrl-C stops it.
