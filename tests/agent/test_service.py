@@ -238,6 +238,29 @@ class TestWorkers:
         assert "TMPDIR" in environment
         assert not [name for name in environment if name.startswith(("GPUPOOL_", "AWS_"))]
 
+    def test_an_idle_worker_is_stopped_and_its_slice_stays(
+        self, agent: Any, broker: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gpupool_agent.hosting.IDLE_NS", 50_000_000)
+        (agent.models / "leave").touch()
+        broker.assign("s", hold=Hold.HELD)
+        agent.open(broker.lease("s"))
+        (pid,) = agent.pids("s")
+        eventually(lambda: not psutil.pid_exists(pid))
+        assert isinstance(agent.open(broker.lease("s")), LinkOpened)
+        assert len(agent.pids("s")) == 2
+        assert agent.service.snapshot.worker_deaths == 0
+
+    def test_a_worker_that_never_becomes_ready_is_given_up(
+        self, agent: Any, broker: Any, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+    ) -> None:
+        monkeypatch.setattr("gpupool_agent.hosting.START_NS", 200_000_000)
+        broker.assign("a-slow")
+        refused = agent.open(broker.lease("a-slow"))
+        assert isinstance(refused, Failed)
+        assert "not ready within" in refused.error.message
+        eventually(lambda: not psutil.Process().children())
+
     def test_the_end_of_the_agent_is_the_end_of_its_workers(self, agent: Any, broker: Any) -> None:
         broker.assign("s")
         agent.open(broker.lease("s"))

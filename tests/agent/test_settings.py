@@ -51,4 +51,3 @@ def test_ports(text: str, ports: tuple[int, int]) -> None:
 def test_impossible_ports_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--worker-ports"):
         parse_ports(text)
-
