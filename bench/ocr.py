@@ -44,9 +44,7 @@ class Contender:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "traffic.jsonl"
             environ = {**os.environ, "GPUPOOL_TRAFFIC": str(report)}
-            done = subprocess.run(
-                self.command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-            )
+            done = subprocess.run(self.command, env=environ, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{self.command[:4]} failed:\n{done.stderr[-2000:]}")
             rows = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
