@@ -2,7 +2,7 @@
 
     ask ──header, frames──▶ DEALER ══tcp══▶ host
      ▲                        │
-     └── answer, or Gone ◀── poll(socket, monitor)
+     └── answer, or Gone ◀── socket, or its monitor
 
 A line has one question in flight and one user at a time; whoever is interrupted in mid-question closes it, so that a late answer
 is never taken for another question's. It never reconnects: what the host knew of it is gone, so its owner opens another.
@@ -37,6 +37,9 @@ W = TypeVar("W", bound=Message)
 QUEUED_FRAMES: Final = 1_000
 #: How long a TCP connection and its greeting may take before the host counts as gone.
 CONNECT_MS: Final = 3_000
+#: How often a line that waits for an answer looks whether its host is gone: nothing beside a failover, nothing beside a call.
+LOOK_MS: Final = 50
+_MORE: Final = zmq.DONTWAIT | zmq.SNDMORE
 #: What the monitor reports that means: this connection carries nothing any more.
 _GONE = (
     zmq.EVENT_DISCONNECTED
@@ -115,6 +118,7 @@ class Line(Generic[M]):
             zmq.MAXMSGSIZE: MAX_FRAME_BYTES,
             zmq.SNDHWM: QUEUED_FRAMES,
             zmq.RCVHWM: QUEUED_FRAMES,
+            zmq.RCVTIMEO: LOOK_MS,
             # libzmq would look up names as IPv6 alone.
             zmq.IPV6: int(":" in parse_address(self.address, 0).host),
         }
@@ -151,8 +155,7 @@ class Line(Generic[M]):
         self.questions += 1
         self.sent_bytes += sum(map(len, parts))
         try:
-            # A DEALER whose connection has gone would wait for a peer for ever.
-            self._socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
+            self._send(parts)
             return self._await_answer(call_id, None if timeout_s is None else time.monotonic() + timeout_s)
         except _Refused as refused:
             raise refused.error from None
@@ -184,18 +187,31 @@ class Line(Generic[M]):
 
     def _receive(self, deadline: float | None) -> tuple[M, list[Buffer]]:
         """Return the next message, in the order: what has arrived, then whether the host is gone, then the clock."""
-        wait_ms = -1 if deadline is None else max(0, int((deadline - time.monotonic()) * 1000))
-        ready = [socket for socket, _ in zmq.zmq_poll(self._waiting, wait_ms)]
-        if self._socket not in ready:
-            if self._monitor in ready:
-                raise Gone(f"{self.address} is gone: {self._why_gone()}")
-            raise Silent(f"{self.address} did not answer in time")
-        parts = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        buffers = [part.buffer for part in parts]
+        receive = self._socket.recv
+        while True:
+            try:
+                part = receive(copy=False)
+                break
+            except zmq.Again:
+                # Looked at in between and not polled with every message, which would cost each call more than it is worth.
+                if zmq.zmq_poll([(self._monitor, zmq.POLLIN)], 0):
+                    raise Gone(f"{self.address} is gone: {self._why_gone()}") from None
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise Silent(f"{self.address} did not answer in time") from None
+        buffers = [part.buffer]
+        while part.more:
+            part = receive(copy=False)
+            buffers.append(part.buffer)
         self.received_bytes += sum(map(len, buffers))
         message, frames = self._inbox.decode(buffers)
         self._conversation.heard(message)
         return message, list(frames)
+
+    def _send(self, parts: Sequence[Buffer]) -> None:
+        """Hand a message to libzmq. It never waits: a DEALER whose connection has gone would, for ever."""
+        send, last = self._socket.send, len(parts) - 1
+        for number, part in enumerate(parts):
+            send(part, zmq.DONTWAIT if number == last else _MORE, copy=len(part) < zmq.COPY_THRESHOLD)
 
     def _why_gone(self) -> str:
         event = zmq.Event(int(recv_monitor_message(self._monitor)["event"]))

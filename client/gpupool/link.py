@@ -12,10 +12,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,12 +61,11 @@ class Traffic:
     sent_bytes: int = 0
     received_bytes: int = 0
 
-    def take_from(self, counted: Channel | Traffic) -> None:
-        """Add what was counted there, which starts again from nothing."""
+    def add(self, counted: Channel | Traffic) -> None:
+        """Add what was counted there."""
         self.questions += counted.questions
         self.sent_bytes += counted.sent_bytes
         self.received_bytes += counted.received_bytes
-        counted.questions = counted.sent_bytes = counted.received_bytes = 0
 
 
 class Link:
@@ -78,15 +78,18 @@ class Link:
         self.lost: GpupoolError | None = None
         self._pid = os.getpid()
         self._ticket = opened.ticket
-        self._idle: list[tuple[float, Channel]] = []
-        self._free = threading.Condition()
-        self._channels = 0
+        #: The channels nobody uses, with the time since when; whoever takes or gives one needs no lock.
+        self._idle: collections.deque[tuple[float, Channel]] = collections.deque()
+        self._all: set[Channel] = set()
+        self._freed = threading.Condition()
+        self._waiting = 0
+        self._gone_traffic = Traffic()
         self._closed = False
-        self.traffic = Traffic()
         self._forgotten: collections.deque[int] = collections.deque()
         self._call_ids = itertools.count(1)
         self._on_end = on_end
-        first, self.joined = self._join()
+        first: Channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
+        self.joined = self._join(first)
         self._keeper = Keeper(first, self._turn, self._end)
         self._keeper.start()
 
@@ -107,7 +110,7 @@ class Link:
 
     def __repr__(self) -> str:
         state = "lost" if self.lost else "closed" if self._closed else "open"
-        return f"<Link to {self.worker}, {state}, {self._channels} channels, {len(self._idle)} idle>"
+        return f"<Link to {self.worker}, {state}, {len(self._all)} channels, {len(self._idle)} idle>"
 
     @property
     def is_open(self) -> bool:
@@ -127,6 +130,16 @@ class Link:
         finally:
             self._give_back(channel)
 
+    @property
+    def traffic(self) -> Traffic:
+        """What has been said on it so far; its first channel, which carries no calls, does not count."""
+        total = Traffic()
+        with self._freed:
+            total.add(self._gone_traffic)
+            for channel in self._all:
+                total.add(channel)
+        return total
+
     def next_call_id(self) -> int:
         """Return an id that no other question on this link has."""
         return next(self._call_ids)
@@ -139,68 +152,97 @@ class Link:
         """End the link; the worker hears it at once. Idempotent; in a forked child it leaves the parent's link alone."""
         if self._pid != os.getpid():
             return
-        with self._free:
+        with self._freed:
             self._closed = True
-            idle, self._idle = self._idle, []
-            self._free.notify_all()
-        for _, channel in idle:
-            channel.close(goodbye=Leave())
+            self._freed.notify_all()
+        self._drop(self._take_idle(math.inf))
         self._keeper.leave()
         # The keeper of a lost link may be busy finding the next one; one that is about to say goodbye is worth waiting for.
         if self.lost is None and self._keeper is not threading.current_thread():
             self._keeper.join(GOODBYE_S)
 
-    def _join(self) -> tuple[Channel, Joined]:
-        channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
-        return channel, channel.greet(Join(version=PROTOCOL_VERSION, ticket=self._ticket), Joined, ANSWER_S)
+    def _join(self, channel: Channel) -> Joined:
+        return channel.greet(Join(version=PROTOCOL_VERSION, ticket=self._ticket), Joined, ANSWER_S)
 
     def _take(self) -> Channel:
         """Return the channel used last (its buffers are warm), or a new one, or wait for one."""
-        with self._free:
-            while not self._idle and self._channels >= MAX_CHANNELS and self.is_open:
-                self._free.wait()
-            if not self.is_open:
-                raise Gone(f"the link to {self.worker} has ended: {self.lost or 'it was closed'}")
-            if self._idle:
-                return self._idle.pop()[1]
-            self._channels += 1
+        if not self.is_open:
+            raise self._ended()
         try:
-            return self._join()[0]
+            return self._idle.pop()[1]
+        except IndexError:
+            return self._take_slowly()
+
+    def _take_slowly(self) -> Channel:
+        with self._freed:
+            self._waiting += 1  # from here on, whoever gives a channel back tells
+            try:
+                while True:
+                    if not self.is_open:
+                        raise self._ended()
+                    if self._idle:
+                        with contextlib.suppress(IndexError):  # another caller was quicker
+                            return self._idle.pop()[1]
+                    if len(self._all) < MAX_CHANNELS:
+                        break
+                    self._freed.wait()
+                channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
+                self._all.add(channel)
+            finally:
+                self._waiting -= 1
+        try:
+            self._join(channel)
         except BaseException:
-            self._discount()
+            self._drop([channel])
             raise
+        return channel
 
     def _give_back(self, channel: Channel) -> None:
-        with self._free:
-            self.traffic.take_from(channel)
-            if channel.is_open and self.is_open:
-                self._idle.append((time.monotonic(), channel))
-                self._free.notify()
+        if channel.is_open and self.is_open:
+            self._idle.append((time.monotonic(), channel))
+            if self._waiting:
+                with self._freed:
+                    self._freed.notify()
+            if self.is_open:
                 return
-        channel.close(goodbye=Leave())
-        self._discount()
+            # Closed meanwhile, by somebody who may not have seen this channel any more.
+        self._drop([channel])
 
-    def _discount(self) -> None:
-        with self._free:
-            self._channels -= 1
-            self._free.notify()
+    def _drop(self, channels: Iterable[Channel]) -> None:
+        for channel in channels:
+            channel.close(goodbye=Leave())
+        with self._freed:
+            for channel in channels:
+                if channel in self._all:
+                    self._all.discard(channel)
+                    self._gone_traffic.add(channel)
+            self._freed.notify_all()
+
+    def _take_idle(self, unused_before: float) -> list[Channel]:
+        """Take the channels that nobody has used since that time."""
+        taken: list[Channel] = []
+        with contextlib.suppress(IndexError):  # a caller may take the last one meanwhile
+            while self._idle and self._idle[0][0] < unused_before:
+                since, channel = self._idle.popleft()
+                if since >= unused_before:
+                    self._idle.appendleft((since, channel))
+                    break
+                taken.append(channel)
+        return taken
+
+    def _ended(self) -> Gone:
+        return Gone(f"the link to {self.worker} has ended: {self.lost or 'it was closed'}")
 
     def _turn(self) -> None:
         """What the keeper does about once a second."""
         with contextlib.suppress(GpupoolError):
             while self._forgotten and self.is_open:
                 self.call(CloseSession(call_id=self.next_call_id(), session_id=self._forgotten.popleft()), timeout_s=ANSWER_S)
-        oldest = time.monotonic() - IDLE_S
-        with self._free:
-            unused = [channel for since, channel in self._idle if since < oldest]
-            self._idle = [(since, channel) for since, channel in self._idle if since >= oldest]
-            self._channels -= len(unused)
-        for channel in unused:
-            channel.close(goodbye=Leave())
+        self._drop(self._take_idle(time.monotonic() - IDLE_S))
 
     def _end(self, error: GpupoolError) -> None:
-        with self._free:
+        with self._freed:
             self.lost = error
-            self._free.notify_all()
+            self._freed.notify_all()
         if not self._closed:
             self._on_end(self, error)

@@ -167,9 +167,7 @@ class Slice:
         """What this process has moved for the slice so far."""
         total = Traffic()
         for part in (self._traffic, self._link.traffic if self._link is not None else Traffic()):
-            total.questions += part.questions
-            total.sent_bytes += part.sent_bytes
-            total.received_bytes += part.received_bytes
+            total.add(part)
         return total
 
     @property
@@ -262,7 +260,7 @@ class Slice:
         link, self._link = self._link, None
         if link is not None:
             link.close()
-            self._traffic.take_from(link.traffic)
+            self._traffic.add(link.traffic)
 
     def _report_traffic(self) -> None:
         """Where GPUPOOL_TRAFFIC names a file, add a line (JSON) that says what this process moved for the slice."""
@@ -290,7 +288,7 @@ class Slice:
             self._link = None
             if present is not None:
                 present.close()
-                self._traffic.take_from(present.traffic)
+                self._traffic.add(present.traffic)
             now = time.monotonic()
             if self._missed_since is None:
                 self._missed_since = now

@@ -21,6 +21,9 @@ from gpupool_wire.errors import LocalProtocolError, RemoteProtocolError
 class State(Enum):
     """Where a conversation is."""
 
+    # Every message is looked up by it, and Enum's own hash is Python. Members are singletons, so their identity will do.
+    __hash__ = object.__hash__
+
     NEW = "new"
     GREETED = "greeted"
     OPEN = "open"
@@ -29,6 +32,8 @@ class State(Enum):
 
 class Speaker(Enum):
     """Who said it: the side that greets, or the one that answers."""
+
+    __hash__ = object.__hash__
 
     CALLER = "caller"
     HOST = "host"
