@@ -45,8 +45,10 @@ _now = time.monotonic_ns
 
 #: Copying so little is quicker than asking where it lies.
 _TINY_BYTES = 4096
-#: A call below this runs on the thread that received it: handing it over and back costs about a tenth of a millisecond.
+#: A call below this runs on the thread that received it: handing it over and back costs about a tenth of a millisecond. Up to
+#: the second bound that pays only where no other call waits, which the main thread would keep waiting.
 QUICK_NS = 400_000
+LONE_NS = 2_000_000
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -88,6 +90,8 @@ class Calls:
         #: Readable when `done` may hold something.
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.executed = 0
+        #: Runs handed to the executors whose replies main has not taken yet. Main's own count.
+        self.running = 0
 
     def start(self) -> None:
         """Start the executors and the loader."""
@@ -98,6 +102,7 @@ class Calls:
     def submit(self, call: Call) -> None:
         """Hand a call to the threads that do such calls."""
         if isinstance(call.message, Run):
+            self.running += 1
             self._runs.put(call)
         else:
             self._loads.put(call)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from gpupool_agent.calls import QUICK_NS, Call, Calls, Done
+from gpupool_agent.calls import LONE_NS, QUICK_NS, Call, Calls, Done
 from gpupool_agent.channel import (
     Admit,
     Change,
@@ -190,12 +190,7 @@ class Server:
     def _schedule(self, call: Call) -> None:
         """Run a call here if it is likely to be over at once, else hand it on."""
         shared = call.shared
-        if not isinstance(call.message, Run) or shared is None or shared.latest_ns is None or shared.latest_ns > QUICK_NS:
-            self._calls.submit(call)
-            return
-        nbytes = sum(map(len, call.frames))
-        if nbytes > shared.quick_bytes:
-            shared.quick_bytes = nbytes  # a larger input than ever: measured by an executor, quick if it turns out so
+        if not isinstance(call.message, Run) or shared is None or not self._is_quick(call, shared):
             self._calls.submit(call)
             return
         if not self._pending and (done := self._calls.run_now(call)) is not None:
@@ -203,6 +198,19 @@ class Server:
             return
         self._quantum.want()
         self._pending.append(call)
+
+    def _is_quick(self, call: Call, shared: SharedProgram) -> bool:
+        """Whether this thread may run the call: judged by the program's latest call and by the size of the input."""
+        latest_ns = shared.latest_ns
+        if latest_ns is None or latest_ns > LONE_NS:
+            return False
+        nbytes = sum(map(len, call.frames))
+        if nbytes > shared.quick_bytes:
+            shared.quick_bytes = nbytes  # larger than ever: an executor measures it, and the next such call may be quick
+            return False
+        return latest_ns <= QUICK_NS or (
+            not self._calls.running and not self._pending and not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN
+        )
 
     def _run_pending(self) -> None:
         """Run the quick calls that waited for a grant, while there is one."""
@@ -220,7 +228,9 @@ class Server:
 
     def _send_done(self) -> None:
         while self._calls.done:
-            self._send_reply(self._calls.done.popleft())
+            done = self._calls.done.popleft()
+            self._calls.running -= isinstance(done.call.message, Run)
+            self._send_reply(done)
 
     def _send_reply(self, done: Done) -> None:
         call, reply = done.call, done.reply

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,9 @@ def _set_up(start: Start, channel: WorkerEnd) -> Server:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    # What is loaded by now stays: the collector need not look at it again, nor stop a call for it.
+    gc.collect()
+    gc.freeze()
     quantum.start()
     calls.start()
     device.bound()

@@ -80,9 +80,10 @@ class CpuDevice(Device):
         providers = chosen_providers(options.providers, self.providers)
         made = session_options(options, threads=self.threads)
         made.enable_cpu_mem_arena = False
-        # Threads that spin after a call would do so in the next slice's quantum.
-        if "session.force_spinning_stop" not in options.config:
-            made.add_session_config_entry("session.force_spinning_stop", "1")
+        # Threads that spin between operators hold cores that other slices and, on one machine, the callers themselves need; after
+        # a call they would spin in the next slice's quantum. Measured on two busy cores, sleeping takes a fifth to a half less.
+        if "session.intra_op.allow_spinning" not in options.config:
+            made.add_session_config_entry("session.intra_op.allow_spinning", "0")
         with self._lock:
             self._programs += 1
             self._opening_bytes += OPENING_COPIES * len(model)
