@@ -31,6 +31,10 @@ MAX_UPLOADS = 8
 STALE_PART_S = 3600.0
 
 
+#: Of a model of no bytes.
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
+
+
 @dataclass(slots=True)
 class _Upload:
     """One model on its way: parts come in order, from however many channels."""
@@ -62,6 +66,8 @@ class ModelCache:
 
     def load(self, sha256: str) -> bytes | None:
         """Return the model, or None where it is not here (any more, or not as it was stored)."""
+        if sha256 == EMPTY_SHA256:
+            return b""  # there is nothing to upload; the runtime says what it thinks of it
         path = self._path(sha256)
         try:
             model = path.read_bytes()

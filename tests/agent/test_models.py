@@ -150,3 +150,7 @@ def test_what_a_dead_worker_left_is_removed_in_time(make_cache: MakeCache, tmp_p
     os.utime(left, (1000, 1000))
     store(cache, MODEL)
     assert not left.exists()
+
+
+def test_a_model_of_no_bytes_is_never_missing(make_cache: MakeCache) -> None:
+    assert make_cache().load(hashlib.sha256(b"").hexdigest()) == b""
