@@ -11,7 +11,6 @@ is never taken for another question's. It never reconnects: what the host knew o
 from __future__ import annotations
 
 import contextlib
-import os
 import socket as sockets
 import threading
 import time
@@ -21,7 +20,7 @@ from typing import Final, Generic, TypeVar
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from gpupool.forks import renew_after_fork
+from gpupool import forks
 from gpupool_wire.addresses import parse_address
 from gpupool_wire.codec import Inbox, encode
 from gpupool_wire.conversation import Conversation, Speaker, Table
@@ -84,7 +83,7 @@ class _Contexts:
 
 
 _contexts = _Contexts()
-renew_after_fork(_contexts)
+forks.renew_after_fork(_contexts)
 
 
 class Line(Generic[M]):
@@ -94,7 +93,7 @@ class Line(Generic[M]):
         self.address = address
         self._inbox = inbox
         self._conversation = Conversation(table, Speaker.CALLER)
-        self._pid = os.getpid()
+        self._generation = forks.generation
         self._closed = False
         self.questions = self.sent_bytes = self.received_bytes = 0
         self._socket = _contexts.current().socket(zmq.DEALER)
@@ -133,7 +132,7 @@ class Line(Generic[M]):
     @property
     def is_open(self) -> bool:
         """Whether it can be asked: greeted, not closed, not known to be gone, and of this process."""
-        return not self._closed and self._conversation.is_open and self._pid == os.getpid()
+        return not self._closed and self._conversation.is_open and self._generation == forks.generation
 
     def greet(self, greeting: Message, welcome: type[W], timeout_s: float) -> W:
         """Say who we are and return the host's welcome. Raises Gone, Silent, or the error the host answers with."""
@@ -243,7 +242,7 @@ class Line(Generic[M]):
 
     def close(self, goodbye: Message | None = None) -> None:
         """Close the line, with a last word where there is one. Idempotent; a forked child leaves its parent's socket alone."""
-        if self._closed or self._pid != os.getpid():
+        if self._closed or self._generation != forks.generation:
             return
         self._closed = True
         if goodbye is not None and self._conversation.is_open:

@@ -13,13 +13,13 @@ import collections
 import contextlib
 import itertools
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gpupool import forks
 from gpupool.control import program_name
 from gpupool.grant import Grant
 from gpupool.keeper import Keeper
@@ -76,7 +76,7 @@ class Link:
         self.link_id = opened.link_id
         self.holder = holder
         self.lost: GpupoolError | None = None
-        self._pid = os.getpid()
+        self._generation = forks.generation
         self._ticket = opened.ticket
         #: The channels nobody uses, with the time since when; whoever takes or gives one needs no lock.
         self._idle: collections.deque[tuple[float, Channel]] = collections.deque()
@@ -115,7 +115,7 @@ class Link:
     @property
     def is_open(self) -> bool:
         """Whether calls can be made on it, by this process."""
-        return self.lost is None and not self._closed and self._pid == os.getpid()
+        return self.lost is None and not self._closed and self._generation == forks.generation
 
     def call(
         self, question: Message, frames: Sequence[Buffer] = (), *, timeout_s: float | None = None
@@ -150,7 +150,7 @@ class Link:
 
     def close(self) -> None:
         """End the link; the worker hears it at once. Idempotent; in a forked child it leaves the parent's link alone."""
-        if self._pid != os.getpid():
+        if self._generation != forks.generation:
             return
         with self._freed:
             self._closed = True

@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
+import numpy as np
+
 from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
@@ -132,8 +134,7 @@ class Model:
             answer, result_frames = link.call(question, frames)
             if not isinstance(answer, Result):
                 raise _out_of_place(question, answer)
-            # Views of the received buffers: nobody else holds those, so they are as good as fresh arrays.
-            values = unpack_values(answer.outputs, result_frames)
+            values = [_own(value) for value in unpack_values(answer.outputs, result_frames)]
             self._timings.last = _split(answer.timing, time.perf_counter_ns() - start_ns)
             return values
 
@@ -215,6 +216,16 @@ def _forget(open_at: list[tuple[Link, int]]) -> None:
     for link, session_id in open_at:
         if link.is_open:
             link.forget(session_id)
+
+
+def _own(value: Value) -> Value:
+    """Return a result that its caller may write to, as onnxruntime's are.
+
+    A view of a received frame is as good as a fresh array: nobody else has that memory. What came inside the header is copied.
+    """
+    if isinstance(value, np.ndarray):
+        return value if value.flags.writeable else value.copy()
+    return [_own(item) for item in value] if isinstance(value, list) else value
 
 
 def _split(timing: Timing, wall_ns: int) -> CallTiming:

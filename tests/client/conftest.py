@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import itertools
 import threading
@@ -35,6 +36,8 @@ class Host(threading.Thread):
     def __init__(self, port: int = 0) -> None:
         super().__init__(daemon=True)
         self.heard: list[m.Message] = []
+        #: What a test has this host say unasked: its socket belongs to its thread.
+        self.to_say: collections.deque[m.Message] = collections.deque()
         self.peers: set[bytes] = set()
         self.failed: BaseException | None = None
         self._context = zmq.Context()
@@ -56,6 +59,10 @@ class Host(threading.Thread):
                 if self._socket.poll(20):
                     peer, *frames = self._socket.recv_multipart()
                     self._turn(peer, frames)
+                while self.to_say:
+                    message = self.to_say.popleft()
+                    for peer in list(self.peers):
+                        self.send(peer, message)
                 self.idle()
         except zmq.ZMQError as error:
             if not self.stopping.is_set():

@@ -36,9 +36,8 @@ def test_asking_before_greeting_is_our_own_fault(line):
 
 def test_probes_in_between_are_passed_over(line, fakes, eventually):
     line.greet(JOIN, m.Joined, 5)
-    for peer in list(fakes.worker.peers):
-        for _ in range(5):
-            fakes.worker.send(peer, m.Probe())
+    fakes.worker.to_say.extend([m.Probe()] * 5)
+    eventually(lambda: not fakes.worker.to_say)
     assert isinstance(line.ask(m.AskUsage(call_id=3), timeout_s=5)[0], m.Usage)
 
 
