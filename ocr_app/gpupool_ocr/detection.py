@@ -5,7 +5,8 @@ Source: Liao et al., "Real-time Scene Text Detection with Differentiable Binariz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,6 +18,13 @@ from gpupool_ocr.sessions import Session
 
 #: The network halves its input five times.
 STRIDE = 32
+#: A page more than so many times as high as wide is searched in parts that are at least so many times as high as wide, which
+#: overlap by this fraction: much more than the height of a line.
+LONG_ASPECT = 4.0
+WINDOW_ASPECT = 2.0
+OVERLAP = 0.1
+#: Nobody writes a scroll; a picture one pixel wide and a million high must not cost a thousand calls.
+MAX_WINDOWS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +65,19 @@ def _whole_strides(side: float) -> int:
     return max(STRIDE, round(side / STRIDE) * STRIDE)
 
 
+def windows(height: int, width: int, settings: DetectionSettings) -> list[tuple[int, int]]:
+    """Return the parts (first row, row behind the last) that a page is searched in: one, but for pages as long as a scroll.
+
+    Shrunk to what the detector sees, a long screenshot would be unreadable. Parts overlap by OVERLAP of their height.
+    """
+    if height <= max(settings.max_side, LONG_ASPECT * width):
+        return [(0, height)]
+    part = min(height, max(settings.max_side, math.ceil(WINDOW_ASPECT * width), math.ceil(height / MAX_WINDOWS)))
+    count = math.ceil((height - part) / (part * (1 - OVERLAP))) + 1
+    starts = [round(index * (height - part) / (count - 1)) for index in range(count)]
+    return [(start, start + part) for start in starts]
+
+
 class Detector:
     """Finds text. `session` takes uint8 BGR (1, H, W, 3) and gives uint8 probabilities (1, 1, H, W), see models.py."""
 
@@ -67,6 +88,19 @@ class Detector:
 
     def find(self, image: Image) -> list[Box]:
         """Return the boxes of text on a page (uint8, BGR, (H, W, 3)), in no order."""
+        parts = windows(image.shape[0], image.shape[1], self.settings)
+        found: list[Box] = []
+        for index, (top, bottom) in enumerate(parts):
+            # Of what two parts see, each keeps what has its middle on its own side of the middle of the overlap.
+            first = -math.inf if index == 0 else (top + parts[index - 1][1]) / 2
+            last = math.inf if index == len(parts) - 1 else (bottom + parts[index + 1][0]) / 2
+            for box in self._find_in(image[top:bottom]):
+                quad = box.quad + np.array([0, top], np.float32)
+                if first <= quad[:, 1].mean() < last:
+                    found.append(replace(box, quad=quad))
+        return found
+
+    def _find_in(self, image: Image) -> list[Box]:
         (probabilities,) = self._session.run(None, {self._input: self.prepare(image)})
         return self.finish(probabilities, image.shape[0], image.shape[1])
 

@@ -62,6 +62,19 @@ def cut_out(image: Image, quad: Quad) -> Image:
     return np.asarray(crop, np.uint8)
 
 
+def turn(image: Image) -> Image:
+    """Return an image turned by 180 degrees."""
+    return np.ascontiguousarray(image[::-1, ::-1])
+
+
+def turn_back(quad: Quad, height: int, width: int) -> Quad:
+    """Return where a quadrilateral of the turned image lies in the one of height x width pixels it was made of.
+
+    Its first corner stays the one where the text begins, which is at the bottom right now.
+    """
+    return np.array([width, height], np.float32) - quad
+
+
 def reading_order(quads: list[Quad]) -> list[int]:
     """Return the indexes of boxes in reading order: lines from top to bottom, within a line from left to right.
 

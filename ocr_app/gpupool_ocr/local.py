@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 from gpupool_ocr.sessions import Session
+from gpupool_wire.errors import UsageError
 
 
 class LocalFactory:
     """Opens models on this host's CPU."""
 
     def open(self, model: bytes) -> Session:
-        """Return a session on the CPU provider."""
-        import onnxruntime
-
+        """Return a session on the CPU provider. Raises UsageError where ONNX Runtime is not installed."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UsageError("reading in this process needs ONNX Runtime: install gpupool[cpu]") from error
         return cast(Session, onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]))

@@ -54,42 +54,72 @@ def _load(model: bytes) -> Any:  # noqa: ANN401 - onnx is imported lazily
 def with_uint8_input(model: bytes, *, padded: bool = False) -> bytes:
     """Return the model with a uint8 (N, H, W, 3) input in place of its float (N, 3, H, W) one: x / 127.5 - 1 happens inside.
 
-    With `padded`, a second input `width` (int64, (1,)) says how wide the image shall be: zeros of the normalised range follow
-    it on the right, which no uint8 pixel could express (127.5).
+    With `padded`, a second input `widths` (int64, (N,)) says how wide each image really is and a third, `width` (int64, (1,)),
+    how wide the network shall see them: what lies right of an image becomes zero in the normalised range, which no uint8 pixel
+    could express (127.5). So images of unequal widths share a call, and of each the network sees what it would see of it alone.
     """
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     loaded = _load(model)
     graph = loaded.graph
     old = graph.input[0].name
-    new = f"{_PREFIX}image"
-    constants: dict[str, Any] = {"scale": np.float32(1 / 127.5), "one": np.float32(1.0)}
+    image = f"{_PREFIX}image"
     nodes = [
-        helper.make_node("Cast", [new], [f"{_PREFIX}float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{_PREFIX}float", f"{_PREFIX}scale"], [f"{_PREFIX}scaled"]),
-        helper.make_node("Sub", [f"{_PREFIX}scaled", f"{_PREFIX}one"], [f"{_PREFIX}centred"]),
-        helper.make_node("Transpose", [f"{_PREFIX}centred"], [f"{_PREFIX}planes" if padded else old], perm=[0, 3, 1, 2]),
+        _node("Cast", ["image"], "float", to=TensorProto.FLOAT),
+        _node("Mul", ["float", "scale"], "scaled"),
+        _node("Sub", ["scaled", "one"], "centred"),
     ]
-    inputs = [helper.make_tensor_value_info(new, TensorProto.UINT8, ["N", "H", "W", 3])]
+    inputs = [helper.make_tensor_value_info(image, TensorProto.UINT8, ["N", "H", "W", 3])]
     if padded:
-        constants |= {"axis": np.array([3], np.int64), "end": np.array([4], np.int64), "none": np.zeros(7, np.int64)}
-        nodes += [
-            helper.make_node("Shape", [f"{_PREFIX}planes"], [f"{_PREFIX}shape"]),
-            helper.make_node("Slice", [f"{_PREFIX}shape", f"{_PREFIX}axis", f"{_PREFIX}end"], [f"{_PREFIX}now"]),
-            helper.make_node("Sub", [f"{_PREFIX}width", f"{_PREFIX}now"], [f"{_PREFIX}missing"]),
-            helper.make_node("Concat", [f"{_PREFIX}none", f"{_PREFIX}missing"], [f"{_PREFIX}pads"], axis=0),
-            helper.make_node("Pad", [f"{_PREFIX}planes", f"{_PREFIX}pads"], [old]),
-        ]
+        nodes += _blank_beyond_widths()
+        inputs.append(helper.make_tensor_value_info(f"{_PREFIX}widths", TensorProto.INT64, ["N"]))
         inputs.append(helper.make_tensor_value_info(f"{_PREFIX}width", TensorProto.INT64, [1]))
-    for name, value in constants.items():
-        graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{_PREFIX}{name}"))
+    nodes.append(_node("Transpose", ["padded" if padded else "centred"], "planes", perm=[0, 3, 1, 2]))
+    nodes[-1].output[0] = old
+    graph.initializer.extend(_constants(padded))
     del graph.input[0]
     for position, info in enumerate(inputs):
         graph.input.insert(position, info)
     for position, node in enumerate(nodes):
         graph.node.insert(position, node)
     return bytes(loaded.SerializeToString())
+
+
+def _node(kind: str, inputs: list[str], output: str, **attributes: int | list[int]) -> Any:  # noqa: ANN401 - onnx is imported lazily
+    """Return a node between tensors of ours."""
+    from onnx import helper
+
+    return helper.make_node(kind, [_PREFIX + name for name in inputs], [_PREFIX + output], **attributes)
+
+
+def _blank_beyond_widths() -> list[Any]:
+    """Return the nodes that zero what lies right of each image's own width, and widen the batch to `width`."""
+    return [
+        _node("Shape", ["image"], "shape"),
+        _node("Gather", ["shape", "axis_w"], "now"),
+        _node("Range", ["from", "now", "step"], "columns"),
+        _node("Unsqueeze", ["widths", "axis_1"], "limits"),
+        _node("Less", ["columns", "limits"], "inside"),
+        _node("Unsqueeze", ["inside", "axes_1_3"], "visible"),
+        _node("Where", ["visible", "centred", "zero"], "blanked"),
+        _node("Sub", ["width", "now"], "missing"),
+        _node("Concat", ["none", "missing", "last"], "pads", axis=0),
+        _node("Pad", ["blanked", "pads"], "padded"),
+    ]
+
+
+def _constants(padded: bool) -> list[Any]:
+    """Return the constants that the nodes above read."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    values: dict[str, Any] = {"scale": np.float32(1 / 127.5), "one": np.float32(1.0)}
+    if padded:
+        values |= {"axis_w": np.int64(2), "from": np.int64(0), "step": np.int64(1), "zero": np.float32(0.0)}
+        values |= {"axis_1": np.array([1], np.int64), "axes_1_3": np.array([1, 3], np.int64)}
+        # Pads of (N, H, W, 3): nothing before and behind but `missing` columns behind the images.
+        values |= {"none": np.zeros(6, np.int64), "last": np.zeros(1, np.int64)}
+    return [numpy_helper.from_array(np.asarray(value), _PREFIX + name) for name, value in values.items()]
 
 
 def with_best_class_only(model: bytes) -> bytes:

@@ -5,6 +5,9 @@ A 500-page PDF is rendered as it is read, never held whole. Whatever is wrong wi
 
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +20,20 @@ from gpupool_wire.errors import UsageError
 
 Image = NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+#: What Pillow may open. Others it knows are no pages, or start programs (EPS starts Ghostscript).
+FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+#: What is looked for in folders. A file that is named itself may be called anything: its content decides.
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".jp2", ".avif"}
+)
 PDF_SUFFIX = ".pdf"
 #: A page of A0 at 200 dpi has 62 million pixels; more is a decompression bomb or a map, and neither is a page.
 MAX_PIXELS = 100_000_000
+#: What Pillow's readers raise on damaged files, by what fuzzing them brought up.
+_DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, MemoryError),
+    *(struct.error, zlib.error),
+)
 #: The resolution PDFs are rendered at: 10 point text becomes 28 pixels high, which the recogniser reads well.
 PDF_DPI = 200
 
@@ -38,6 +51,8 @@ class Page:
     path: Path
     #: From 1.
     number: int
+    #: How many pages its file has.
+    count: int
     #: uint8, (height, width, 3), BGR.
     image: Image
 
@@ -60,48 +75,80 @@ def find_files(paths: list[Path]) -> list[Path]:
 
 def load_pages(path: Path) -> Iterator[Page]:
     """Yield the pages of a file; raise PageError where it is not an image or PDF that can be read."""
-    if path.stat().st_size == 0:
-        raise PageError(f"{path} is empty (0 bytes)")
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if b"%PDF-" in head:
+    if _is_pdf(path):
         yield from _pdf_pages(path)
     else:
-        yield Page(path=path, number=1, image=_load_image(path))
+        yield from _image_pages(path)
 
 
 def count_pages(path: Path) -> int:
-    """Return how many pages a file has, 1 where that cannot be told without reading it."""
-    if path.suffix.lower() != PDF_SUFFIX:
-        return 1
-    import pypdfium2
-
+    """Return how many pages a file has, for a progress bar: 1 for a file that cannot be read."""
     try:
-        with pypdfium2.PdfDocument(path) as document:
-            return len(document)
-    except pypdfium2.PdfiumError:
+        if _is_pdf(path):
+            with _open_pdf(path) as document:
+                return len(document)
+        with warnings.catch_warnings(), _open_image(path) as opened:
+            return _frames(opened)
+    except (PageError, *_DAMAGE):
         return 1
 
 
-def _load_image(path: Path) -> Image:
+def _is_pdf(path: Path) -> bool:
+    """Look at the content, not the name: PDFs may have up to a kilobyte before their header."""
+    if path.stat().st_size == 0:
+        raise PageError(f"{path} is empty (0 bytes)")
+    with path.open("rb") as file:
+        return b"%PDF-" in file.read(1024)
+
+
+def _image_pages(path: Path) -> Iterator[Page]:
+    """Yield an image, or every image of a TIFF file, which is how scanners and fax machines keep several pages."""
+    from PIL import ImageOps
+
+    number, count = 1, 1
+    while number <= count:
+        # Opened anew for every page: nothing stays open, and no warning filter stays set, while the page is being read.
+        with warnings.catch_warnings(), _open_image(path) as opened:
+            try:
+                count = _frames(opened)
+                opened.seek(number - 1)
+                _check_size(path, opened)
+                image = _to_bgr(ImageOps.exif_transpose(opened))
+            except PageError:
+                raise
+            except _DAMAGE as error:
+                raise PageError(f"{path} is damaged: {error}") from error
+        yield Page(path=path, number=number, count=count, image=image)
+        number += 1
+
+
+def _open_image(path: Path) -> Any:  # noqa: ANN401 - Pillow's class is imported lazily
+    """Return Pillow's image, not read yet. Call it with warnings caught: Pillow's become PageErrors of ours, or nothing."""
     from PIL import Image as Pillow
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
+    warnings.simplefilter("ignore")
+    Pillow.init()  # formats that no plugin has registered yet would be a KeyError
+    known = [name for name in FORMATS if name in Pillow.OPEN]
     try:
-        with Pillow.open(path) as opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise PageError(f"{path} has {width}x{height} pixels; the limit is {MAX_PIXELS} in all")
-            opened.load()
-            return _to_bgr(ImageOps.exif_transpose(opened))
+        return Pillow.open(path, formats=known)
     except UnidentifiedImageError as error:
         raise PageError(f"{path} is not an image or PDF") from error
     except Pillow.DecompressionBombError as error:
         raise PageError(f"{path} unpacks to more than {MAX_PIXELS} pixels") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, PageError):
-            raise
+    except _DAMAGE as error:
         raise PageError(f"{path} is damaged: {error}") from error
+
+
+def _frames(opened: Any) -> int:  # noqa: ANN401 - Pillow's class is imported lazily
+    """Return how many pages an image holds. Frames of an animation are no pages: the first stands for it."""
+    return int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
+
+
+def _check_size(path: Path, opened: Any) -> None:  # noqa: ANN401 - Pillow's class is imported lazily
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise PageError(f"{path} has {width}x{height} pixels; the limit is {MAX_PIXELS} in all")
 
 
 def _to_bgr(image: Any) -> Image:  # noqa: ANN401 - Pillow's class is imported lazily
@@ -120,22 +167,42 @@ def _to_bgr(image: Any) -> Image:  # noqa: ANN401 - Pillow's class is imported l
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
-def _pdf_pages(path: Path) -> Iterator[Page]:
+def _open_pdf(path: Path) -> Any:  # noqa: ANN401 - pypdfium2 has no types
     import pypdfium2
 
     try:
         document = pypdfium2.PdfDocument(path)
+        if document.get_formtype():
+            document.init_forms()  # else what was filled in is not drawn
     except pypdfium2.PdfiumError as error:
         why = "is encrypted: give a copy without a password" if "password" in str(error).lower() else f"is a damaged PDF: {error}"
         raise PageError(f"{path} {why}") from error
-    with document:
-        for number in range(1, len(document) + 1):
-            try:
-                page = document[number - 1]
-                width, height = page.get_size()
-                scale = min(PDF_DPI / 72, (MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
-                image = page.render(scale=scale, rev_byteorder=False).to_numpy()
-                page.close()
-            except pypdfium2.PdfiumError as error:
-                raise PageError(f"{path}, page {number}, cannot be rendered: {error}") from error
-            yield Page(path=path, number=number, image=np.ascontiguousarray(image[:, :, :3]))
+    return document
+
+
+def _pdf_pages(path: Path) -> Iterator[Page]:
+    with _open_pdf(path) as document:
+        count = len(document)
+        for number in range(1, count + 1):
+            yield Page(path=path, number=number, count=count, image=_render(path, document, number))
+
+
+def _render(path: Path, document: Any, number: int) -> Image:  # noqa: ANN401 - pypdfium2 has no types
+    import pypdfium2
+
+    try:
+        page = document[number - 1]
+        width, height = page.get_size()
+        scale = min(PDF_DPI / 72, (MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
+        image = page.render(scale=scale, rev_byteorder=False).to_numpy()
+        page.close()
+    except pypdfium2.PdfiumError as error:
+        raise PageError(f"{path}, page {number}, cannot be rendered: {error}") from error
+    return _three_channels(image)
+
+
+def _three_channels(image: NDArray[np.uint8]) -> Image:
+    """Return a rendered page as BGR: PDFium draws grey pages with one channel, and some with a fourth that is not used."""
+    if image.ndim == 2 or image.shape[2] == 1:
+        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(image[:, :, :3])

@@ -8,14 +8,11 @@ page ──Detector──> boxes ──reading order, crops──> Recognizer �
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-
-import cv2
-import numpy as np
+from dataclasses import dataclass, field, replace
 
 from gpupool_ocr.detection import Detector
 from gpupool_ocr.direction import Direction
-from gpupool_ocr.geometry import Quad, cut_out, reading_order
+from gpupool_ocr.geometry import Quad, cut_out, reading_order, turn, turn_back
 from gpupool_ocr.models import ModelSet
 from gpupool_ocr.pages import Image
 from gpupool_ocr.recognition import Reading, Recognizer
@@ -47,7 +44,7 @@ class PageText:
 
 
 class Pipeline:
-    """Detection, recognition and direction on sessions of one factory."""
+    """Detection, recognition and direction on sessions of one factory. Keeps nothing of a page: threads may share it."""
 
     def __init__(self, factory: SessionFactory, models: ModelSet) -> None:
         self.detector = Detector(factory.open(models.detection))
@@ -55,28 +52,39 @@ class Pipeline:
         self.direction = Direction(factory.open(models.direction))
 
     def read(self, image: Image) -> PageText:
-        """Return the text of a page (uint8, (H, W, 3), BGR)."""
+        """Return the text of a page (uint8, (H, W, 3), BGR). A page that stands on its head is turned first."""
+        start = time.perf_counter()
+        lines, timings_s, is_upside_down = self._read_as_it_stands(image)
+        if is_upside_down:
+            turned, more_s, _ = self._read_as_it_stands(turn(image))
+            lines = [replace(line, quad=turn_back(line.quad, *image.shape[:2])) for line in turned]
+            timings_s = {stage: seconds + more_s[stage] for stage, seconds in timings_s.items()}
+        return PageText(lines=lines, timings_s={**timings_s, "total": time.perf_counter() - start})
+
+    def _read_as_it_stands(self, image: Image) -> tuple[list[Line], dict[str, float], bool]:
+        """Return the lines, the seconds spent by stage, and whether most of the lines stand on their head."""
         start = time.perf_counter()
         boxes = self.detector.find(image)
         detected = time.perf_counter()
         quads = [boxes[index].quad for index in reading_order([box.quad for box in boxes])]
         crops = [cut_out(image, quad) for quad in quads]
-        readings = self._upright(crops, self.recognizer.read(crops))
-        done = time.perf_counter()
+        readings, turned = self._upright(crops, self.recognizer.read(crops))
         lines = [
             Line(quad=quad, text=reading.text, score=reading.score)
             for quad, reading in zip(quads, readings, strict=True)
             if reading.text and reading.score >= MIN_SCORE
         ]
-        return PageText(lines=lines, timings_s={"detect": detected - start, "recognize": done - detected, "total": done - start})
+        timings_s = {"detect": detected - start, "recognize": time.perf_counter() - detected}
+        return lines, timings_s, 2 * turned > len(lines)
 
-    def _upright(self, crops: list[Image], readings: list[Reading]) -> list[Reading]:
-        """Return the readings, those of lines that stand on their head replaced by what they say when turned."""
+    def _upright(self, crops: list[Image], readings: list[Reading]) -> tuple[list[Reading], int]:
+        """Return the readings, those of lines that stand on their head replaced by what they say when turned, and how many."""
         doubtful = [index for index, reading in enumerate(readings) if reading.score < DOUBT]
         if not doubtful:
-            return readings
+            return readings, 0
         upside_down = self.direction.upside_down([crops[index] for index in doubtful])
-        turn = [index for index, turned in zip(doubtful, upside_down, strict=True) if turned]
-        turned_crops = [np.asarray(cv2.rotate(crops[index], cv2.ROTATE_180), np.uint8) for index in turn]
-        better = dict(zip(turn, self.recognizer.read(turned_crops), strict=True))
-        return [max(reading, better.get(index, reading), key=lambda r: r.score) for index, reading in enumerate(readings)]
+        turn_these = [index for index, is_turned in zip(doubtful, upside_down, strict=True) if is_turned]
+        again = dict(zip(turn_these, self.recognizer.read([turn(crops[index]) for index in turn_these]), strict=True))
+        better = {index: reading for index, reading in again.items() if reading.score > readings[index].score}
+        turned = sum(reading.score >= MIN_SCORE for reading in better.values())
+        return [better.get(index, reading) for index, reading in enumerate(readings)], turned

@@ -1,10 +1,16 @@
-"""One run of `gpupool ocr`: files in, text or JSON lines out, a progress bar for people, nothing lost on bad input."""
+"""One run of `gpupool ocr`: files in, text or JSON lines out, a progress bar for people, nothing lost on bad input.
+
+files ──load_pages──> pages ──two at a time──> Pipeline.read ──in order──> text, JSON
+          │ bad file: one sentence on standard error, the others go on
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +18,32 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from gpupool_ocr.local import LocalFactory
 from gpupool_ocr.models import packaged_models
-from gpupool_ocr.pages import Page, PageError, count_pages, find_files, load_pages
+from gpupool_ocr.pages import Image, Page, PageError, count_pages, find_files, load_pages
 from gpupool_ocr.pipeline import PageText, Pipeline
 from gpupool_ocr.pool import pool_factory
 from gpupool_ocr.sessions import SessionFactory
+from gpupool_wire.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+#: While the device works for one page, another is decoded, cut up and put into words here. More would only hold more memory.
+PAGES_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadFile:
+    """A file that could not be read to its end, and why."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadPage:
+    """A page and what it says."""
+
+    page: Page
+    text: PageText
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,16 +58,24 @@ class ReadingJob:
     local: bool = False
 
     def run(self) -> int:
-        """Read everything; return how many files failed."""
+        """Read everything; return how many files failed. Raises UsageError where the output cannot be written."""
         failed, files = self._existing()
         if not files:
             return failed
         with ExitStack() as stack:
-            out = stack.enter_context(self.output.open("w", encoding="utf-8")) if self.output else sys.stdout
+            out = stack.enter_context(_opened(self.output)) if self.output else None
             pipeline = Pipeline(stack.enter_context(self._factory()), packaged_models())
             progress = stack.enter_context(_progress(files))
-            for file in files:
-                failed += self._read_file(pipeline, file, out, progress)
+            for outcome in read_ahead(pipeline.read, pages_of(files)):
+                if isinstance(outcome, BadFile):
+                    failed += _complain(outcome.error)
+                else:
+                    # Looked up anew: while the bar is shown, standard output may be a writer that keeps clear of it.
+                    target = out or sys.stdout
+                    target.write(as_json(outcome) if self.as_json else as_text(outcome, headed=len(files) > 1))
+                    target.flush()
+                if progress:
+                    progress.advance(progress.task_ids[0])
         return failed
 
     def _existing(self) -> tuple[int, list[Path]]:
@@ -58,18 +91,43 @@ class ReadingJob:
     def _factory(self) -> AbstractContextManager[SessionFactory]:
         return nullcontext(LocalFactory()) if self.local else pool_factory(compute=self.compute, memory=self.memory)
 
-    def _read_file(self, pipeline: Pipeline, file: Path, out: TextIO, progress: Progress | None) -> int:
-        """Read one file page by page; return 1 where it could not be read to its end."""
+
+def pages_of(files: Iterable[Path]) -> Iterator[Page | BadFile]:
+    """Yield the pages of all files in order, and a BadFile where one cannot be read on."""
+    for file in files:
         try:
-            for page in load_pages(file):
-                text = pipeline.read(page.image)
-                out.write(_as_json(page, text) if self.as_json else _as_text(text))
-                out.flush()
-                if progress:
-                    progress.advance(progress.task_ids[0])
+            yield from load_pages(file)
         except (PageError, OSError) as error:
-            return _complain(error)
-        return 0
+            yield BadFile(error=error)
+
+
+def read_ahead(read: Callable[[Image], PageText], pages: Iterable[Page | BadFile]) -> Iterator[ReadPage | BadFile]:
+    """Yield what the pages say, in their order, while PAGES_IN_FLIGHT of them are being read. Raises what `read` raises."""
+    waiting: deque[BadFile | tuple[Page, Future[PageText]]] = deque()
+    executor = ThreadPoolExecutor(PAGES_IN_FLIGHT, "gpupool-ocr")
+    try:
+        for page in pages:
+            waiting.append(page if isinstance(page, BadFile) else (page, executor.submit(read, page.image)))
+            if len(waiting) > PAGES_IN_FLIGHT:
+                yield _outcome(waiting.popleft())
+        while waiting:
+            yield _outcome(waiting.popleft())
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _outcome(first: BadFile | tuple[Page, Future[PageText]]) -> ReadPage | BadFile:
+    if isinstance(first, BadFile):
+        return first
+    page, text = first
+    return ReadPage(page=page, text=text.result())
+
+
+def _opened(output: Path) -> TextIO:
+    try:
+        return output.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
 
 
 def _complain(error: Exception) -> int:
@@ -88,16 +146,23 @@ def _progress(files: list[Path]) -> Iterator[Progress | None]:
         yield None
         return
     columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn("pages"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    # Only where both are the same screen: text for a pipe or a file must not be printed above the bar instead.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         progress.add_task("pages", total=sum(count_pages(file) for file in files))
         yield progress
 
 
-def _as_text(text: PageText) -> str:
-    return "".join(f"{line.text}\n" for line in text.lines)
+def as_text(read: ReadPage, *, headed: bool) -> str:
+    """Return the lines of a page, under its name where it is not the only one."""
+    page = read.page
+    several = page.count > 1
+    heading = f"==> {page.path}{f', page {page.number}' if several else ''} <==\n" if headed or several else ""
+    return heading + "".join(f"{line.text}\n" for line in read.text.lines)
 
 
-def _as_json(page: Page, text: PageText) -> str:
+def as_json(read: ReadPage) -> str:
+    """Return a page as one line of JSON. Polygons are whole pixels, from where the text begins round clockwise."""
+    page, text = read.page, read.text
     document: dict[str, Any] = {
         "path": str(page.path),
         "page": page.number,

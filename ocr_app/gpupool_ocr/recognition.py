@@ -25,8 +25,9 @@ MIN_WIDTH = 320
 WIDTH_STEP = 32
 #: 80 times as wide as high: about 120 characters. Longer crops are squeezed.
 MAX_WIDTH = 3840
-#: Larger batches gain nothing on a CPU and little on a GPU.
-MAX_BATCH = 16
+#: The widths of a batch add up to at most this (pixels), 8 short lines: a quarter of a second on a CPU core, so that a share of
+#: the device is kept in small turns, and 24 MB of probabilities. Larger batches gain nothing on a CPU and little on a GPU.
+MAX_BATCH_WIDTH = 2560
 BLANK = 0
 
 
@@ -40,11 +41,13 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Crops of one shape. `indexes` say which they are."""
+    """Crops that the network sees at the same width. `indexes` say which they are."""
 
     indexes: list[int]
-    #: uint8 (n, 48, widest crop, 3); what a narrower crop lacks is filled on the device.
+    #: uint8 (n, 48, widest crop, 3); what lies right of a narrower crop is blanked on the device.
     images: NDArray[np.uint8]
+    #: int64 (n,), how wide each crop is.
+    widths: NDArray[np.int64]
     #: The width the network sees.
     width: int
 
@@ -61,32 +64,41 @@ def padded_width(width: int) -> int:
 
 
 def make_batches(crops: list[Image]) -> Iterator[Batch]:
-    """Yield batches of crops that are exactly equally wide once scaled: other padding inside a batch would change the text."""
+    """Yield batches of crops whose padded widths are equal: other padding inside a batch would change the text."""
+    widths = [scaled_width(crop) for crop in crops]
     by_width: dict[int, list[int]] = defaultdict(list)
-    for index, crop in enumerate(crops):
-        by_width[scaled_width(crop)].append(index)
-    for width in sorted(by_width):
-        indexes = by_width[width]
-        for start in range(0, len(indexes), MAX_BATCH):
-            chosen = indexes[start : start + MAX_BATCH]
-            images = np.stack([cv2.resize(crops[index], (width, HEIGHT)) for index in chosen])
-            yield Batch(indexes=chosen, images=np.asarray(images, np.uint8), width=padded_width(width))
+    for index in sorted(range(len(crops)), key=widths.__getitem__):  # crops of about one width side by side: few blanks travel
+        by_width[padded_width(widths[index])].append(index)
+    for width, indexes in by_width.items():
+        size = max(1, MAX_BATCH_WIDTH // width)
+        for start in range(0, len(indexes), size):
+            chosen = indexes[start : start + size]
+            own = np.array([widths[index] for index in chosen], np.int64)
+            yield Batch(indexes=chosen, images=stack([crops[index] for index in chosen], own), widths=own, width=width)
+
+
+def stack(crops: list[Image], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return crops scaled to HEIGHT and `widths` ((n,) pixels) as one uint8 array (n, 48, widest, 3), zeros right of each."""
+    images = np.zeros((len(crops), HEIGHT, int(widths.max()), 3), np.uint8)
+    for image, crop, width in zip(images, crops, widths.tolist(), strict=True):
+        image[:, :width] = cv2.resize(crop, (width, HEIGHT))
+    return images
 
 
 class Recognizer:
-    """Reads crops. `session` takes uint8 images and a width, and gives class indexes and scores per step, see models.py."""
+    """Reads crops. `session` takes uint8 images and their widths, and gives class indexes and scores per step, see models.py."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._image, self._width = (argument.name for argument in session.get_inputs())
+        self._names = [argument.name for argument in session.get_inputs()]
         self.characters = characters_of(session)
 
     def read(self, crops: list[Image]) -> list[Reading]:
         """Return what each crop says, in their order."""
         readings = [Reading("", 0.0)] * len(crops)
         for batch in make_batches(crops):
-            width = np.array([batch.width], np.int64)
-            best, score = self._session.run(None, {self._image: batch.images, self._width: width})
+            inputs = (batch.images, batch.widths, np.array([batch.width], np.int64))
+            best, score = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
             for index, classes, scores in zip(batch.indexes, best, score, strict=True):
                 readings[index] = decode(classes, scores, self.characters)
         return readings

@@ -26,6 +26,14 @@ def normalised(images: np.ndarray, width: int | None = None) -> np.ndarray:
     return np.pad(planes, [(0, 0), (0, 0), (0, 0), (0, width - planes.shape[3])])
 
 
+def padded_feed(images: np.ndarray, widths: list[int], width: int) -> dict[str, np.ndarray]:
+    return {
+        "gpupool_image": images,
+        "gpupool_widths": np.array(widths, np.int64),
+        "gpupool_width": np.array([width], np.int64),
+    }
+
+
 @pytest.fixture
 def images() -> np.ndarray:
     return np.random.default_rng(7).integers(0, 256, (2, 48, 200, 3), np.uint8)
@@ -33,8 +41,7 @@ def images() -> np.ndarray:
 
 def test_the_recogniser_gives_the_likeliest_class_and_its_score(images: np.ndarray) -> None:
     (full,) = original(models.RECOGNITION).run(None, {"x": normalised(images, 320)})
-    feed = {"gpupool_image": images, "gpupool_width": np.array([320], np.int64)}
-    best, score = derived(models.packaged_models().recognition).run(None, feed)
+    best, score = derived(models.packaged_models().recognition).run(None, padded_feed(images, [200, 200], 320))
     assert (best == full.argmax(2)).all()
     np.testing.assert_allclose(score, full.max(2), atol=1e-6)
 
@@ -50,6 +57,14 @@ def test_the_detectors_map_is_rounded_and_nothing_else() -> None:
 def test_the_direction_classifier_sees_the_same_picture(images: np.ndarray) -> None:
     narrow = images[:, :, :150]
     (full,) = original(models.DIRECTION).run(None, {"x": normalised(narrow, 192)})
-    feed = {"gpupool_image": narrow, "gpupool_width": np.array([192], np.int64)}
-    (ours,) = derived(models.packaged_models().direction).run(None, feed)
+    (ours,) = derived(models.packaged_models().direction).run(None, padded_feed(narrow, [150, 150], 192))
     np.testing.assert_allclose(ours, full, atol=1e-5)
+
+
+def test_images_of_unequal_widths_share_a_call_and_see_what_they_would_see_alone(images: np.ndarray) -> None:
+    session = derived(models.packaged_models().recognition)
+    best, score = session.run(None, padded_feed(images, [200, 57], 320))
+    for row, width in enumerate([200, 57]):
+        alone_best, alone_score = session.run(None, padded_feed(images[row : row + 1, :, :width], [width], 320))
+        assert (best[row] == alone_best[0]).all()
+        np.testing.assert_allclose(score[row], alone_score[0], atol=1e-5)

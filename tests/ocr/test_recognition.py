@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpupool_ocr.recognition import HEIGHT, MAX_BATCH, MAX_WIDTH, MIN_WIDTH, Reading, decode, make_batches, padded_width
+from gpupool_ocr.recognition import (
+    HEIGHT,
+    MAX_BATCH_WIDTH,
+    MIN_WIDTH,
+    Reading,
+    decode,
+    make_batches,
+    padded_width,
+    scaled_width,
+)
 
 CHARACTERS = ["", "a", "b", "c", " "]
 
@@ -33,14 +42,16 @@ def test_decoding_agrees_with_the_definition(classes: list[int]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 400)), max_size=40))
-def test_every_crop_is_in_one_batch_of_one_shape(sizes: list[tuple[int, int]]) -> None:
-    crops = [np.zeros((height, width, 3), np.uint8) for height, width in sizes]
+def test_every_crop_is_in_one_batch_of_one_padded_width(sizes: list[tuple[int, int]]) -> None:
+    crops = [np.full((height, width, 3), 255, np.uint8) for height, width in sizes]
     batches = list(make_batches(crops))
     assert sorted(index for batch in batches for index in batch.indexes) == list(range(len(crops)))
     for batch in batches:
-        assert batch.images.shape[:2] == (len(batch.indexes), HEIGHT)
-        assert len(batch.indexes) <= MAX_BATCH
-        assert batch.images.shape[2] <= min(batch.width, MAX_WIDTH)
+        assert batch.images.shape == (len(batch.indexes), HEIGHT, batch.widths.max(), 3)
+        assert {padded_width(scaled_width(crops[index])) for index in batch.indexes} == {batch.width}
+        assert len(batch.indexes) == 1 or len(batch.indexes) * batch.width <= MAX_BATCH_WIDTH
+        # White crops: what is white is the crop's own width, the rest of the row is blank.
+        assert (batch.images.any(axis=(1, 3)).sum(axis=1) == batch.widths).all()
 
 
 def test_narrow_lines_are_padded_as_the_network_was_trained() -> None:
