@@ -108,32 +108,30 @@ class Account:
     pauses_briefly: bool = True
     #: Since when it has waited for its turn; None while it holds the device or has no work.
     waiting_since_ns: int | None = None
-    #: A `fixed` slice that has spent its credit waits until it has enough for a turn.
+    #: A `fixed` slice that has spent its credit waits until it has enough for a turn, which is then.
     is_capped: bool = False
+    uncapped_at_ns: int = 0
     #: The last turn ended for want of work, having moved virtual time by so much: its calls come one at a time.
     short_turn_ns: int | None = None
     waited_ns: int = 0
     turns: int = 0
     meter: Meter = field(default_factory=Meter)
+    #: How long a turn is while others wait, and the credit that lasts for it: more is earned while it runs.
+    quantum_ns: int = field(init=False)
+    turn_credit_cns: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._size()
+        self.credit_cns = self.quantum_ns * 100
 
     def __repr__(self) -> str:
         state = "capped" if self.is_capped else "waiting" if self.waiting_since_ns is not None else "not waiting"
         return f"<Account of {self.slice_id}: {self.compute_pct} % {self.policy}, {state}, owes {self.debt_ns / 1e6:.1f} ms>"
 
     @property
-    def quantum_ns(self) -> int:
-        """How long a turn is while others wait."""
-        return max(MIN_QUANTUM_NS, ROUND_NS * self.compute_pct // 100)
-
-    @property
     def debt_ns(self) -> int:
         """Device time used beyond what was owed, not yet paid."""
         return max(0, -self.credit_cns // 100)
-
-    @property
-    def turn_credit_cns(self) -> int:
-        """The credit that lasts for a whole turn: more is earned while it runs."""
-        return self.quantum_ns * (100 - self.compute_pct)
 
     def earn(self, now_ns: int) -> None:
         """Add the credit of the time since the last call, as far as it may be kept."""
@@ -180,9 +178,9 @@ class Account:
         self.earn(now_ns)
         if self.policy is Policy.FIXED:
             # Not at the last nanosecond: a turn of next to nothing costs two hops like any other.
-            self.is_capped = self.compute_pct < 100 and self.credit_cns * 8 < self.turn_credit_cns
-            if self.is_capped:
+            if self.compute_pct < 100 and self.credit_cns * 8 < self.turn_credit_cns:
                 self.kept_cns = 0
+                self._cap()
         else:
             # It was its turn by virtual time, so earlier debts are paid: only this overrun counts.
             self.credit_cns = max(self.credit_cns, -overrun_ns * 100)
@@ -191,18 +189,17 @@ class Account:
         """Move virtual time by what the slice kept from others."""
         self.virtual_ns += device_ns * 100 // self.compute_pct
 
-    def uncapped_at_ns(self) -> int:
-        """Return when the credit will be enough for a turn."""
-        return self.credited_at_ns - (self.credit_cns - self.turn_credit_cns) // self.compute_pct
-
     def resize(self, compute_pct: int, policy: Policy, level_ns: int) -> None:
         """Change the size; what is owed, either way, stays the same device time. `level_ns`: the device's virtual time."""
         self.virtual_ns = level_ns + (self.virtual_ns - level_ns) * self.compute_pct // compute_pct
         self.compute_pct = compute_pct
         self.policy = policy
+        self._size()
         self.rest()
-        self.is_capped = self.is_capped and policy is Policy.FIXED and compute_pct < 100
         self.short_turn_ns = None
+        was_capped, self.is_capped = self.is_capped, False
+        if was_capped and policy is Policy.FIXED and compute_pct < 100:
+            self._cap()
 
     def standing(self, now_ns: int) -> Standing:
         """Return how the slice stands."""
@@ -222,3 +219,11 @@ class Account:
             is_waiting=self.waiting_since_ns is not None,
             is_capped=self.is_capped,
         )
+
+    def _size(self) -> None:
+        self.quantum_ns = max(MIN_QUANTUM_NS, ROUND_NS * self.compute_pct // 100)
+        self.turn_credit_cns = self.quantum_ns * (100 - self.compute_pct)
+
+    def _cap(self) -> None:
+        self.is_capped = True
+        self.uncapped_at_ns = self.credited_at_ns - (self.credit_cns - self.turn_credit_cns) // self.compute_pct

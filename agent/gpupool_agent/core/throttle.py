@@ -103,7 +103,7 @@ class Throttle:
         """Admit a slice, without work. Raises Conflict where it is there already, UsageError for an impossible size."""
         if slice_id in self._accounts:
             raise Conflict(f"slice {slice_id} is on this device already")
-        account = Account(
+        self._accounts[slice_id] = Account(
             slice_id=slice_id,
             compute_pct=parse_compute(compute_pct),
             policy=policy,
@@ -112,8 +112,6 @@ class Throttle:
             credited_at_ns=now_ns,
             idle_since_ns=now_ns - RECENT_NS,
         )
-        account.credit_cns = account.quantum_ns * 100
-        self._accounts[slice_id] = account
 
     def resize(self, slice_id: str, *, compute_pct: int, policy: Policy | None = None, now_ns: int) -> None:
         """Change a slice's size, and its policy if named; what it owes, it owes still. A turn under way is not cut short."""
@@ -143,7 +141,8 @@ class Throttle:
             alone_ns = max(now_ns - turn.granted_at_ns, turn.deadline_ns - turn.granted_at_ns - holder.quantum_ns)
             self._virtual_ns = max(self._virtual_ns, holder.virtual_ns + alone_ns * 100 // holder.compute_pct)
         pause_ns = now_ns - account.idle_since_ns
-        account.pauses_briefly = pause_ns <= LINGER_NS
+        # Who comes back from idling may be anybody.
+        account.pauses_briefly = pause_ns <= LINGER_NS or pause_ns >= RECENT_NS
         if self._reserved_for is account:
             account.charge(pause_ns)
         self._queue(account, now_ns)
@@ -240,8 +239,7 @@ class Throttle:
     def _is_capped(self, account: Account, now_ns: int) -> bool:
         if not account.is_capped:
             return False
-        account.earn(now_ns)
-        if account.credit_cns < account.turn_credit_cns:
+        if now_ns < account.uncapped_at_ns:
             return True
         account.is_capped = False
         account.virtual_ns = max(account.virtual_ns, self._virtual_ns - ROUND_NS)
@@ -256,7 +254,7 @@ class Throttle:
             if account.waiting_since_ns is None:
                 continue
             if self._is_capped(account, now_ns):
-                uncapped_at_ns = min(uncapped_at_ns or account.uncapped_at_ns(), account.uncapped_at_ns())
+                uncapped_at_ns = min(uncapped_at_ns or account.uncapped_at_ns, account.uncapped_at_ns)
                 continue
             if account.credit_cns < 0:
                 account.earn(now_ns)

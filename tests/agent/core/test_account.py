@@ -57,13 +57,21 @@ def test_who_pauses_while_others_wait_keeps_less():
     assert busy.kept_cns == 20 * 700 * MS - 100 * 100 * MS
 
 
+def test_after_a_rest_there_is_no_more_than_a_short_burst():
+    rested = account()
+    rested.keep(700 * MS)
+    rested.credit_cns = S * 100
+    rested.rest()
+    assert (rested.kept_cns, rested.credit_cns) == (0, 10 * MS * 100)
+
+
 def test_a_fixed_slice_owes_all_it_used_beyond_its_credit():
     fixed = account()
     fixed.spend(700 * MS, 0)
-    assert fixed.debt_ns == 700 * MS
+    assert fixed.debt_ns == 690 * MS
     assert fixed.is_capped
     # 20 % of the wall clock pays it, and a turn of 10 ms that earns 2 ms while it runs.
-    assert fixed.uncapped_at_ns() == 5 * (700 + 8) * MS
+    assert fixed.uncapped_at_ns == 5 * (690 + 8) * MS
 
 
 def test_a_burst_slice_owes_only_its_overrun():
@@ -71,7 +79,7 @@ def test_a_burst_slice_owes_only_its_overrun():
     burst.spend(700 * MS, 0, overrun_ns=300 * MS)
     assert burst.debt_ns == 300 * MS
     assert not burst.is_capped
-    burst.spend(10 * MS, 0)
+    burst.spend(20 * MS, 0)
     assert burst.debt_ns == 0
 
 
@@ -89,6 +97,7 @@ def test_a_slice_of_the_whole_device_is_never_capped():
 )
 def test_a_resize_leaves_what_is_owed(used_ns, before, after, policy):
     resized = account(compute_pct=before, policy=policy)
+    resized.credit_cns = 0
     resized.charge(used_ns)
     resized.spend(used_ns, 0, overrun_ns=used_ns)
     resized.resize(after, policy, 0)
@@ -128,5 +137,5 @@ def test_the_meter_forgets_what_is_older_than_its_window(uses):
 
 def test_a_repr_is_a_status_line():
     fixed = account()
-    fixed.spend(30 * MS, 0)
+    fixed.spend(40 * MS, 0)
     assert repr(fixed) == "<Account of s: 20 % fixed, capped, owes 30.0 ms>"

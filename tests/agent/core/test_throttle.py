@@ -131,6 +131,42 @@ def test_a_lone_slice_of_the_whole_device_loses_next_to_nothing(device, load):
     assert device.share_pct("s") >= 99.5
 
 
+def test_others_fill_the_pauses_of_a_caller_that_pauses_for_long(device, load):
+    device.slice("pausing", 50, FIXED, load(call_ns=ms(5), pause_ns=ms(5)))
+    device.slice("busy", 50, FIXED, load(call_ns=ms(0.4)))
+    device.run(30 * S)
+    assert device.share_pct("pausing") >= 48
+    assert device.share_pct("busy") >= 48
+
+
+def test_nobody_lingers_for_a_caller_that_pauses_for_long():
+    throttle = Throttle()
+    for name in ("a", "b"):
+        throttle.add(name, compute_pct=50, policy=BURST, now_ns=0)
+    throttle.want("a", 0)
+    assert throttle.next(0).linger_ns > 0
+    throttle.settle("a", 1, used_ns=5 * MS, wants=False, now_ns=5 * MS)
+    throttle.want("a", 10 * MS)
+    throttle.want("b", 10 * MS)
+    throttle.settle("b", throttle.next(10 * MS).seq, used_ns=30 * MS, wants=True, now_ns=40 * MS)
+    grant = throttle.next(40 * MS)
+    assert (grant.slice_id, grant.linger_ns) == ("a", 0)
+
+
+def test_the_device_is_kept_for_a_slice_that_is_behind_and_only_pauses_and_pays_for_it():
+    throttle = Throttle()
+    for name in ("a", "b"):
+        throttle.add(name, compute_pct=50, policy=BURST, now_ns=0)
+        throttle.want(name, 0)
+    throttle.settle("a", throttle.next(0).seq, used_ns=30 * MS, wants=True, now_ns=30 * MS)
+    throttle.settle("b", throttle.next(30 * MS).seq, used_ns=5 * MS, wants=False, now_ns=35 * MS)
+    assert throttle.next(35 * MS) == Wait(until_ns=36 * MS + MS // 2)
+    throttle.want("b", 36 * MS)
+    # 24 ms are left until both have 30 ms: 25 ms less the pause.
+    grant = throttle.next(36 * MS)
+    assert (grant.slice_id, grant.patience_ns) == ("b", 24 * MS)
+
+
 # ── caps and leftovers ──────
 
 
@@ -174,10 +210,38 @@ def test_an_idle_slice_saves_up_no_more_than_a_short_burst(device, load):
 def test_a_slice_that_comes_back_takes_no_more_than_a_quantum_before_the_others(device, load):
     device.slice("busy", 50, BURST, load(call_ns=ms(1)))
     device.slice("late", 50, BURST, load(arrivals=[(20 * S, MS)] * 5_000))
-    device.run(20 * S + 110 * MS)
+    device.run(20 * S + 400 * MS)
     first_ms = next(end for who, _, end in device.executions if who == "late") / MS
-    assert device.used_ns("late", 20 * S) <= 55 * MS + 25 * MS
+    assert device.used_ns("late", 20 * S) <= 200 * MS + 25 * MS
     assert first_ms <= 20_000 + LONE_QUANTUM_NS / MS + 2
+
+
+def test_a_slice_that_was_alone_is_not_made_to_pay_for_it(device, load):
+    device.slice("alone", 5, BURST, load(call_ns=ms(1)))
+    device.slice("late", 95, BURST, load(arrivals=[(10 * S + 60 * MS, MS)] * 5_000))
+    device.run(12 * S)
+    starts = [start for who, start, _ in device.executions if who == "alone" and start > 10 * S]
+    assert max(after - before for before, after in itertools.pairwise(starts)) <= 150 * MS
+
+
+@pytest.mark.parametrize(("idle_ns", "used_ns"), [(0, 1_525 * MS), (S, 1_025 * MS)])
+def test_what_overlong_calls_took_is_made_good_unless_the_slice_has_gone(idle_ns, used_ns):
+    throttle = Throttle()
+    for name in ("long", "other"):
+        throttle.add(name, compute_pct=50, policy=FIXED, now_ns=0)
+        throttle.want(name, 0)
+    throttle.settle("long", throttle.next(0).seq, used_ns=S, wants=False, now_ns=S)
+    throttle.unwant("other", S)
+    throttle.want("other", S + idle_ns)
+    now_ns = since_ns = S + idle_ns
+    while now_ns < since_ns + 2 * S:
+        decision = throttle.next(now_ns)
+        if isinstance(decision, Wait):
+            now_ns = decision.until_ns
+        else:
+            now_ns += decision.quantum_ns
+            throttle.settle("other", decision.seq, used_ns=decision.quantum_ns, wants=True, now_ns=now_ns)
+    assert throttle.standing("other", now_ns).used_ns == pytest.approx(used_ns, abs=30 * MS)
 
 
 # ── debts ──────
@@ -357,13 +421,13 @@ def test_a_decision_costs_microseconds():
     for i in range(8):
         throttle.add(f"s{i}", compute_pct=12, policy=BURST, now_ns=0)
         throttle.want(f"s{i}", 0)
-    now_ns, started = 0, time.perf_counter()
+    now_ns, started = 0, time.thread_time()
     for _ in range(2_000):
         grant = throttle.next(now_ns)
         now_ns += grant.quantum_ns
         throttle.settle(grant.slice_id, grant.seq, used_ns=grant.quantum_ns, wants=True, now_ns=now_ns)
-    # About 10 µs for a decision and its settlement; the limit leaves room for a machine that does other things meanwhile.
-    assert (time.perf_counter() - started) / 2_000 <= 200e-6
+    # About 10 µs of processor for a decision and its settlement; the limit is wide, for slow machines.
+    assert (time.thread_time() - started) / 2_000 <= 200e-6
 
 
 # ── any load ──────
