@@ -54,16 +54,17 @@ class FileLocator:
 class InvitationFile:
     """The holder's side of that file: rewritten when the slice moves, removed when it ends."""
 
-    def __init__(self, path: Path, url: str) -> None:
-        self.path = path
-        self._url = url
+    def __init__(self, folder: Path, slice_id: str, url: str) -> None:
         self._pid = os.getpid()
+        self.path = folder / f"{slice_id}-{self._pid}"
+        self._url = url
+        _remove_orphans(folder)
 
     def write(self, grant: Grant) -> str:
         """Write the invitation for `grant`, readable by this user alone, whole or not at all; return its text."""
         text = encode_invitation(Invitation(grant=grant, file=str(self.path), url=self._url))
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(f".{os.getpid()}")
+        fresh = self.path.with_name(f".{self.path.name}")
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
         fresh.replace(self.path)
@@ -74,3 +75,11 @@ class InvitationFile:
         if self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove what holders that were killed have left: their slices have ended."""
+    for path in folder.glob("*-*"):
+        pid = path.name.rpartition("-")[2]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)

@@ -232,8 +232,8 @@ class Slice:
     def environment(self) -> dict[str, str]:
         """Return the variables with which a child process joins this slice as a guest. Their values are secrets."""
         if self._invitation is None:
-            path = state_home() / "links" / f"{self.slice_id}-{os.getpid()}"
-            self._invitation = InvitationFile(path, self._control.url if self._control else "")
+            url = self._control.url if self._control else ""
+            self._invitation = InvitationFile(state_home() / "links", self.slice_id, url)
         return {"GPUPOOL_SLICE": self._invitation.write(self._grant)}
 
     def release(self) -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,18 +48,26 @@ def test_any_other_text_is_refused_with_the_way_out(text):
 
 
 def test_a_file_is_private_whole_and_gone_when_removed(fakes, tmp_path):
-    file = InvitationFile(tmp_path / "links" / "slice-1", "tcp://b:1")
+    file = InvitationFile(tmp_path / "links", "slice-1", "tcp://b:1")
     grant = fakes.grant()
     text = file.write(grant)
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert file.path.parent.stat().st_mode & 0o777 == 0o700
     assert decode_invitation(text) == Invitation(grant=grant, file=str(file.path), url="tcp://b:1")
     assert FileLocator(file.path).locate("slice-1") == grant
-    assert [path.name for path in file.path.parent.iterdir()] == ["slice-1"]
+    assert [path.name for path in file.path.parent.iterdir()] == [f"slice-1-{os.getpid()}"]
     file.remove()
     file.remove()
     with pytest.raises(LeaseLost, match="slice-1 has ended"):
         FileLocator(file.path).locate("slice-1")
+
+
+def test_what_a_killed_holder_left_is_removed_by_the_next(fakes, tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    (tmp_path / f"slice-1-{gone.stdout.strip()}").touch()
+    (tmp_path / f"slice-2-{os.getppid()}").touch()
+    InvitationFile(tmp_path, "slice-3", "").write(fakes.grant())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"slice-2-{os.getppid()}", f"slice-3-{os.getpid()}"])
 
 
 def test_the_broker_knows_where_a_slice_is(fakes):
