@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def pipeline() -> Pipeline:
 def picture(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes an image of a mode, size and kind of file."""
 
-    def write(name: str, mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: object) -> Path:
+    def write(name: str, mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: Any) -> Path:
         path = tmp_path / name
         image = Image.new("RGB", size, (10, 200, 90))
         if mode == "I;16":

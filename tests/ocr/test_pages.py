@@ -30,7 +30,8 @@ def only_page(path: Path) -> np.ndarray:
 )
 def test_modes_become_bgr(picture: Picture, name: str, mode: str) -> None:
     image = only_page(picture(name, mode))
-    assert (image.shape, image.dtype) == ((30, 40, 3), np.uint8)
+    assert image.shape == (30, 40, 3)
+    assert image.dtype == np.uint8
     assert np.abs(image[0, 0].astype(int) - [90, 200, 10]).max() < 30
 
 

@@ -54,5 +54,5 @@ def test_every_crop_is_in_one_batch_of_one_padded_width(sizes: list[tuple[int, i
         assert (batch.images.any(axis=(1, 3)).sum(axis=1) == batch.widths).all()
 
 
-def test_narrow_lines_are_padded_as_the_network_was_trained() -> None:
-    assert [padded_width(width) for width in (1, 320, 321, 352)] == [MIN_WIDTH, 320, 352, 352]
+def test_lines_are_padded_to_whole_steps() -> None:
+    assert [padded_width(width) for width in (1, 64, 65, 320, 321)] == [MIN_WIDTH, 64, 96, 320, 352]

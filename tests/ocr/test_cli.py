@@ -1,0 +1,54 @@
+"""`gpupool ocr` as people call it: exit codes, one sentence a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gpupool_ocr import samples
+from gpupool_ocr.cli import register
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    return app
+
+
+def test_every_bad_file_is_named_and_the_others_are_read(app: typer.Typer, tmp_path: Path, locked_pdf: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes(samples.paths()[1].read_bytes()[:20_000])
+    ticket = samples.paths()[1]
+    files = [tmp_path / "text.jpg", ticket, tmp_path / "empty.png", tmp_path / "cut.png", locked_pdf]
+    done = CliRunner().invoke(app, ["ocr", "--local", *map(str, files)])
+    assert done.exit_code == 1
+    assert "G2187" in done.stdout.splitlines()
+    assert done.stdout.startswith(f"==> {ticket} <==\n")
+    complaints = done.stderr.splitlines()
+    assert [line.split(" ")[2] for line in complaints] == [str(path) for path in files if path != ticket]
+
+
+def test_one_page_is_printed_without_a_heading(app: typer.Typer) -> None:
+    done = CliRunner().invoke(app, ["ocr", "--local", str(samples.paths()[1])])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert not done.stdout.startswith("==>")
+
+
+def test_a_size_that_cannot_be_is_refused(app: typer.Typer) -> None:
+    done = CliRunner().invoke(app, ["ocr", "--compute", "250", str(samples.paths()[0])])
+    assert done.exit_code != 0
+    assert "250" in str(done.exception) + done.output
+
+
+def test_the_command_line_is_quick_to_import() -> None:
+    heavy = "{'cv2', 'numpy', 'onnx', 'onnxruntime', 'PIL', 'pypdfium2', 'rapidocr'}"
+    program = f"import sys, gpupool_ocr.cli; sys.exit(', '.join({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).stderr == b"\n"
