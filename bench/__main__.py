@@ -1,0 +1,32 @@
+"""Every benchmark this machine can run, one after the other: `make bench`, or `python -m bench [NAME...]`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+
+#: Name and arguments of each, in the order they are run; short settings, so that the whole takes minutes.
+BENCHES = {
+    "small_call": [],
+    "ocr": ["--pages", "6", "--rounds", "3"],
+    "ocr_accuracy": [],
+    "share": ["--seconds", "10"],
+}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(BENCHES)
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        sys.exit(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(BENCHES)}")
+    for name in names:
+        print(f"\n━━ bench.{name} ━━", flush=True)
+        start = time.monotonic()
+        sys.argv = [name, *BENCHES[name]]
+        importlib.import_module(f"bench.{name}").main()
+        print(f"({time.monotonic() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
