@@ -45,7 +45,7 @@ class Host(threading.Thread):
         self._socket.linger = 0
         self._socket.router_mandatory = True
         self._socket.bind(f"tcp://127.0.0.1:{port or '*'}")
-        self.address = self._socket.last_endpoint.decode()
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.stopping = threading.Event()
         self.start()
 
@@ -284,10 +284,19 @@ class FakeBroker(Host):
 
 
 def granted(slice_id: str, door: str, *, epoch: int = 1, call_id: int = 1, asked: m.RequestSlice | None = None) -> m.SliceGranted:
-    size = {"compute_pct": asked.compute_pct if asked else 25, "memory_mib": asked.memory_mib if asked else 64}
+    compute_pct = asked.compute_pct if asked else 25
+    memory_mib = asked.memory_mib if asked else 64
     policy = asked.policy if asked else Policy.FIXED
     lease = m.Lease(
-        slice_id=slice_id, epoch=epoch, tenant="acme", node="n1", device="cpu0", policy=policy, hold=Hold.ATTACHED, **size
+        slice_id=slice_id,
+        epoch=epoch,
+        tenant="acme",
+        node="n1",
+        device="cpu0",
+        compute_pct=compute_pct,
+        memory_mib=memory_mib,
+        policy=policy,
+        hold=Hold.ATTACHED,
     )
     return m.SliceGranted(
         call_id=call_id,
@@ -298,9 +307,10 @@ def granted(slice_id: str, door: str, *, epoch: int = 1, call_id: int = 1, asked
         device="cpu0",
         kind="cpu",
         model="A Processor",
+        compute_pct=compute_pct,
+        memory_mib=memory_mib,
         policy=policy,
         door=door,
-        **size,
     )
 
 

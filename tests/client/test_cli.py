@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -21,7 +24,7 @@ def gpupool(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environ, timeout=60)
 
 
-def test_help_names_every_command():
+def test_help_names_every_command() -> None:
     shown = CliRunner().invoke(cli.make_app(), ["--help"])
     assert shown.exit_code == 0
     names = {line.split()[1] for line in shown.output.splitlines() if line.startswith("│ ") and line[2] != " "}
@@ -29,7 +32,7 @@ def test_help_names_every_command():
 
 
 def every_command() -> list[tuple[str, ...]]:
-    def below(group, path):
+    def below(group: Any, path: tuple[str, ...]) -> Iterator[Any]:
         for name, command in group.commands.items():
             yield (*path, name)
             if hasattr(command, "commands"):
@@ -39,8 +42,8 @@ def every_command() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
-def test_every_command_has_help_for_itself_and_its_options(words):
-    command = typer.main.get_command(cli.make_app())
+def test_every_command_has_help_for_itself_and_its_options(words: tuple[str, ...]) -> None:
+    command: Any = typer.main.get_command(cli.make_app())
     for word in words:
         command = command.commands[word]
     assert command.help
@@ -48,7 +51,7 @@ def test_every_command_has_help_for_itself_and_its_options(words):
     assert undocumented == []
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from gpupool.cli import make_app; make_app(); print([name for name in sys.argv[1:] if name in sys.modules])"
     )
@@ -57,20 +60,20 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-def test_version_says_what_is_installed():
+def test_version_says_what_is_installed() -> None:
     done = gpupool("version", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["gpupool"]
 
 
-def test_an_error_is_one_sentence_and_status_one(home):
+def test_an_error_is_one_sentence_and_status_one(home: Path) -> None:
     done = gpupool("nodes")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("gpupool: no pool runs on this machine")
     assert done.stderr.count("\n") == 1
 
 
-def test_debug_shows_the_traceback(home):
+def test_debug_shows_the_traceback(home: Path) -> None:
     done = gpupool("--debug", "nodes")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -78,25 +81,25 @@ def test_debug_shows_the_traceback(home):
 
 
 @pytest.mark.parametrize("words", [("nosuch",), ("slices", "--nosuch"), ("resize", "s-1"), ("release",)])
-def test_wrong_usage_is_status_two(words, home):
+def test_wrong_usage_is_status_two(words: Any, home: Path) -> None:
     done = gpupool(*words)
     assert done.returncode == 2
     assert "Usage" in done.stderr
 
 
-def test_a_size_that_cannot_be_is_refused_before_anybody_is_asked(home):
+def test_a_size_that_cannot_be_is_refused_before_anybody_is_asked(home: Path) -> None:
     done = gpupool("resize", "s-1", "--compute", "101", "--http", "127.0.0.1:9", GPUPOOL_TOKEN="t")
     assert done.returncode == 1
     assert "compute must be 1 to 100 per cent" in done.stderr
 
 
-def test_nobody_at_the_address_is_one_sentence(home):
+def test_nobody_at_the_address_is_one_sentence(home: Path) -> None:
     done = gpupool("slices", "--http", "127.0.0.1:9", GPUPOOL_TOKEN="t")
     assert done.returncode == 1
     assert done.stderr.startswith("gpupool: no broker answers at http://127.0.0.1:9")
 
 
-def test_an_error_of_a_command_ends_main_with_one(monkeypatch, capsys):
+def test_an_error_of_a_command_ends_main_with_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse() -> None:
         raise SliceRefused("no room")
 
@@ -110,7 +113,7 @@ def test_an_error_of_a_command_ends_main_with_one(monkeypatch, capsys):
     assert capsys.readouterr().err == "gpupool: no room\n"
 
 
-def test_a_reader_that_has_gone_is_no_traceback(home):
+def test_a_reader_that_has_gone_is_no_traceback(home: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(

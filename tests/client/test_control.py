@@ -3,6 +3,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,23 +15,23 @@ from gpupool_wire.units import Policy
 
 
 @pytest.fixture
-def control(fakes):
+def control(fakes: Any) -> Iterator[Any]:
     control = fakes.control()
     yield control
     control.close()
 
 
-def test_the_broker_names_the_tenant(control):
+def test_the_broker_names_the_tenant(control: Control) -> None:
     control.connect()
     assert (control.tenant, control.broker) == ("acme", "fake")
 
 
-def test_a_granted_slice_has_the_size_asked_for(control):
+def test_a_granted_slice_has_the_size_asked_for(control: Control) -> None:
     granted = control.request_slice(30, 512, policy=Policy.BURST, label="x")
     assert (granted.compute_pct, granted.memory_mib, granted.policy) == (30, 512, Policy.BURST)
 
 
-def test_a_refusal_carries_the_numbers_and_the_conversation_goes_on(control, fakes):
+def test_a_refusal_carries_the_numbers_and_the_conversation_goes_on(control: Control, fakes: Any) -> None:
     with pytest.raises(SliceRefused, match="5000 MiB asked") as caught:
         control.request_slice(30, 5000)
     assert caught.value.details == {"asked_mib": 5000}
@@ -37,7 +39,7 @@ def test_a_refusal_carries_the_numbers_and_the_conversation_goes_on(control, fak
     assert sum(isinstance(message, m.Hello) for message in fakes.broker.heard) == 1
 
 
-def test_nobody_at_the_address_is_said_within_the_timeout():
+def test_nobody_at_the_address_is_said_within_the_timeout() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take it
         control = Control(f"tcp://127.0.0.1:{taken.getsockname()[1]}", "token", timeout_s=0.5)
@@ -48,7 +50,7 @@ def test_nobody_at_the_address_is_said_within_the_timeout():
         control.close()
 
 
-def test_a_host_that_accepts_and_says_nothing_is_unreachable():
+def test_a_host_that_accepts_and_says_nothing_is_unreachable() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -58,40 +60,40 @@ def test_a_host_that_accepts_and_says_nothing_is_unreachable():
         control.close()
 
 
-def test_a_name_that_means_nothing_is_said_to_be_the_reason():
+def test_a_name_that_means_nothing_is_said_to_be_the_reason() -> None:
     control = Control("tcp://no-such-host.invalid:7100", "token", timeout_s=0.3)
     with pytest.raises(PoolUnreachable, match="its host name means nothing here"):
         control.connect()
     control.close()
 
 
-def test_a_wrong_token_is_refused(fakes):
+def test_a_wrong_token_is_refused(fakes: Any) -> None:
     control = fakes.control(token="gpp_tenant_wrong")
     with pytest.raises(NotAuthorized, match="not known"):
         control.connect()
     control.close()
 
 
-def test_another_protocol_version_is_named(fakes, control):
+def test_another_protocol_version_is_named(fakes: Any, control: Control) -> None:
     fakes.broker.version = m.PROTOCOL_VERSION + 1
     with pytest.raises(RemoteProtocolError, match=f"version {m.PROTOCOL_VERSION + 1}, this side {m.PROTOCOL_VERSION}"):
         control.connect()
 
 
-def test_a_restarted_broker_is_greeted_again(control, fakes):
+def test_a_restarted_broker_is_greeted_again(control: Control, fakes: Any) -> None:
     control.connect()
     fakes.new_broker()
     assert control.request_slice(10, 10).slice_id == "slice-1"
 
 
-def test_a_broker_that_forgot_us_is_greeted_again(control, fakes):
+def test_a_broker_that_forgot_us_is_greeted_again(control: Control, fakes: Any) -> None:
     control.connect()
     fakes.broker.peers.clear()
     control.connect()
     assert sum(isinstance(message, m.Hello) for message in fakes.broker.heard) == 2
 
 
-def test_a_repeated_request_is_granted_once(control, fakes):
+def test_a_repeated_request_is_granted_once(control: Control, fakes: Any) -> None:
     """The broker grants, and dies before its answer arrives: the repeat gets the recorded answer."""
     control.connect()
     fakes.broker.silent_to = m.RequestSlice
@@ -112,7 +114,7 @@ def test_a_repeated_request_is_granted_once(control, fakes):
     assert len(fakes.broker.granted) == 1
 
 
-def test_a_long_wait_does_not_hold_up_a_release(control, fakes, eventually):
+def test_a_long_wait_does_not_hold_up_a_release(control: Control, fakes: Any, eventually: Callable[..., None]) -> None:
     control.connect()
     fakes.broker.silent_to = m.RequestSlice
     errors: list[Exception] = []
@@ -137,7 +139,7 @@ def test_a_long_wait_does_not_hold_up_a_release(control, fakes, eventually):
     assert not thread.is_alive()
 
 
-def test_many_threads_share_one_conversation(control, fakes):
+def test_many_threads_share_one_conversation(control: Control, fakes: Any) -> None:
     threads = [threading.Thread(target=control.request_slice, args=(1, 1)) for _ in range(16)]
     for thread in threads:
         thread.start()

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gpupool
 from gpupool.current import _Current, join_as_guest
+from gpupool.pool import Pool
 from gpupool_wire.errors import UsageError
 
 
 @pytest.fixture
-def current(home, fakes, monkeypatch):
+def current(home: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A process that has not asked yet."""
     fresh = _Current()
     monkeypatch.setattr("gpupool.current._current", fresh)
@@ -20,7 +24,9 @@ def current(home, fakes, monkeypatch):
         fresh._slice.release()
 
 
-def test_a_slice_is_asked_for_once_with_the_size_of_the_environment(current, fakes, monkeypatch):
+def test_a_slice_of_the_size_in_the_environment_is_asked_for_once(
+    current: Any, fakes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GPUPOOL_URL", fakes.broker.address)
     monkeypatch.setenv("GPUPOOL_TOKEN", "gpp_tenant_letmein")
     monkeypatch.setenv("GPUPOOL_COMPUTE", "40")
@@ -31,7 +37,7 @@ def test_a_slice_is_asked_for_once_with_the_size_of_the_environment(current, fak
     assert first.is_holder
 
 
-def test_after_its_release_another_is_asked_for(current, fakes, monkeypatch):
+def test_after_its_release_another_is_asked_for(current: Any, fakes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUPOOL_URL", fakes.broker.address)
     monkeypatch.setenv("GPUPOOL_TOKEN", "gpp_tenant_letmein")
     first = gpupool.current_slice()
@@ -39,7 +45,7 @@ def test_after_its_release_another_is_asked_for(current, fakes, monkeypatch):
     assert gpupool.current_slice().slice_id != first.slice_id
 
 
-def test_the_parents_slice_is_joined(current, pool, fakes, monkeypatch, numbers):
+def test_the_parents_slice_is_joined(current: Any, pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch, numbers: Any) -> None:
     with pool.slice(25, 64) as held:
         monkeypatch.setattr(os, "environ", os.environ | held.environment())
         guest = gpupool.current_slice()
@@ -50,7 +56,7 @@ def test_the_parents_slice_is_joined(current, pool, fakes, monkeypatch, numbers)
         assert not fakes.broker.ended
 
 
-def test_a_guest_with_a_token_asks_the_broker_where_its_slice_is(pool, fakes, home, numbers):
+def test_a_guest_with_a_token_asks_the_broker_where_its_slice_is(pool: Pool, fakes: Any, home: Path, numbers: Any) -> None:
     with pool.slice(25, 64) as held:
         invitation = held.environment()["GPUPOOL_SLICE"]
         guest = join_as_guest(invitation, {"GPUPOOL_TOKEN": "gpp_tenant_letmein"})
@@ -62,7 +68,7 @@ def test_a_guest_with_a_token_asks_the_broker_where_its_slice_is(pool, fakes, ho
         guest.release()
 
 
-def test_nonsense_in_the_environment_is_named(current, monkeypatch):
+def test_nonsense_in_the_environment_is_named(current: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUPOOL_SLICE", "nonsense")
     with pytest.raises(UsageError, match="GPUPOOL_SLICE"):
         gpupool.current_slice()

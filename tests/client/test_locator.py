@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ grants = st.builds(
 
 
 @given(grants, texts, texts)
-def test_an_invitation_survives_the_environment(grant, file, url):
+def test_an_invitation_survives_the_environment(grant: Grant, file: str, url: str) -> None:
     invitation = Invitation(grant=grant, file=file, url=url)
     text = encode_invitation(invitation)
     assert decode_invitation(text) == invitation
@@ -42,12 +44,12 @@ def test_an_invitation_survives_the_environment(grant, file, url):
 
 
 @given(st.text(max_size=200))
-def test_any_other_text_is_refused_with_the_way_out(text):
+def test_any_other_text_is_refused_with_the_way_out(text: str) -> None:
     with pytest.raises(UsageError, match="start the program with `gpupool run`"):
         decode_invitation(text)
 
 
-def test_a_file_is_private_whole_and_gone_when_removed(fakes, tmp_path):
+def test_a_file_is_private_whole_and_gone_when_removed(fakes: Any, tmp_path: Path) -> None:
     file = InvitationFile(tmp_path / "links", "slice-1", "tcp://b:1")
     grant = fakes.grant()
     text = file.write(grant)
@@ -62,7 +64,7 @@ def test_a_file_is_private_whole_and_gone_when_removed(fakes, tmp_path):
         FileLocator(file.path).locate("slice-1")
 
 
-def test_what_a_killed_holder_left_is_removed_by_the_next(fakes, tmp_path):
+def test_what_a_killed_holder_left_is_removed_by_the_next(fakes: Any, tmp_path: Path) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
     (tmp_path / f"slice-1-{gone.stdout.strip()}").touch()
     (tmp_path / f"slice-2-{os.getppid()}").touch()
@@ -70,7 +72,7 @@ def test_what_a_killed_holder_left_is_removed_by_the_next(fakes, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"slice-2-{os.getppid()}", f"slice-3-{os.getpid()}"])
 
 
-def test_the_broker_knows_where_a_slice_is(fakes):
+def test_the_broker_knows_where_a_slice_is(fakes: Any) -> None:
     control = fakes.control()
     granted = control.request_slice(25, 64)
     fakes.broker.epoch = 7

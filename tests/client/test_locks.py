@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +12,11 @@ from gpupool.locks import FileLock, is_held
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Any:
     return tmp_path / "a.lock"
 
 
-def test_one_holds_it_alone(path):
+def test_one_holds_it_alone(path: Path) -> None:
     one, other = FileLock(path), FileLock(path)
     assert one.take()
     assert not other.take()
@@ -27,7 +29,7 @@ def test_one_holds_it_alone(path):
     other.release()
 
 
-def test_several_share_it_and_nobody_has_it_alone_meanwhile(path):
+def test_several_share_it_and_nobody_has_it_alone_meanwhile(path: Path) -> None:
     one, other, third = FileLock(path), FileLock(path), FileLock(path)
     one.share()
     other.share()
@@ -40,7 +42,7 @@ def test_several_share_it_and_nobody_has_it_alone_meanwhile(path):
     third.release()
 
 
-def test_it_is_taken_as_soon_as_it_is_free(path):
+def test_it_is_taken_as_soon_as_it_is_free(path: Path) -> None:
     one, other = FileLock(path), FileLock(path)
     one.share()
     assert not other.take_within(0.05)
@@ -49,7 +51,7 @@ def test_it_is_taken_as_soon_as_it_is_free(path):
     other.release()
 
 
-def test_a_killed_process_holds_nothing(path):
+def test_a_killed_process_holds_nothing(path: Path) -> None:
     program = (
         "import sys, pathlib; from gpupool.locks import FileLock; l = FileLock(pathlib.Path(sys.argv[1])); l.take(); "
         "print(1, flush=True); sys.stdin.read()"
@@ -63,6 +65,6 @@ def test_a_killed_process_holds_nothing(path):
     assert not is_held(path)
 
 
-def test_no_file_is_no_lock(path):
+def test_no_file_is_no_lock(path: Path) -> None:
     assert not is_held(path)
     assert not path.exists()

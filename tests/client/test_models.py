@@ -3,22 +3,27 @@ from __future__ import annotations
 import hashlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gpupool.pool import Pool
+from gpupool.slices import Slice
 from gpupool_wire import messages as m
 from gpupool_wire.errors import ExecutionFailed, LeaseLost, UsageError, WorkerLost
 from gpupool_wire.limits import CHUNK_BYTES
 
 
 @pytest.fixture
-def slice_(pool):
+def slice_(pool: Pool) -> Iterator[Any]:
     with pool.slice(25, 64) as granted:
         yield granted
 
 
-def test_a_model_runs_and_is_uploaded_once(slice_, fakes, numbers):
+def test_a_model_runs_and_is_uploaded_once(slice_: Slice, fakes: Any, numbers: Any) -> None:
     first = slice_.open_model(b"weights")
     second = slice_.open_model(b"weights")
     assert np.array_equal(first.run({"x": numbers})[0], numbers * 2)
@@ -29,7 +34,7 @@ def test_a_model_runs_and_is_uploaded_once(slice_, fakes, numbers):
 
 
 @pytest.mark.parametrize("size", [5, 3_000, CHUNK_BYTES // 4 + 7])
-def test_results_are_writable_and_independent(slice_, size):
+def test_results_are_writable_and_independent(slice_: Slice, size: Any) -> None:
     model = slice_.open_model(b"weights")
     array = np.arange(size, dtype=np.float32)
     one, other = model.run({"x": array})[0], model.run({"x": array})[0]
@@ -39,24 +44,25 @@ def test_results_are_writable_and_independent(slice_, size):
     assert one.flags.aligned
 
 
-def test_several_outputs_of_one_call_are_independent(slice_):
+def test_several_outputs_of_one_call_are_independent(slice_: Slice) -> None:
     model = slice_.open_model(b"weights")
     a, b = model.run({"x": np.ones(3, np.float32), "z": np.ones(3, np.float32)})
     a[:] = 7
     assert b.tolist() == [2, 2, 2]
 
 
-def test_timing_adds_up_to_the_wall(slice_, numbers):
+def test_timing_adds_up_to_the_wall(slice_: Slice, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
-    assert model.last_timing is None
+    before = model.last_timing
     model.run({"x": numbers})
+    assert before is None
     timing = model.last_timing
     assert timing is not None
     assert (timing.queue_ns, timing.throttle_ns, timing.execute_ns) == (1_000, 2_000, 3_000)
     assert timing.queue_ns + timing.throttle_ns + timing.execute_ns + timing.transfer_ns == timing.wall_ns
 
 
-def test_timing_is_of_the_thread_that_called(slice_, numbers):
+def test_timing_is_of_the_thread_that_called(slice_: Slice, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     thread = threading.Thread(target=model.run, args=({"x": numbers},))
     thread.start()
@@ -64,7 +70,7 @@ def test_timing_is_of_the_thread_that_called(slice_, numbers):
     assert model.last_timing is None
 
 
-def test_a_large_model_goes_up_in_parts(slice_, fakes, numbers, tmp_path):
+def test_a_large_model_goes_up_in_parts(slice_: Slice, fakes: Any, numbers: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(np.random.default_rng(1).bytes(2 * CHUNK_BYTES + 5))
     model = slice_.open_model(path)
@@ -73,7 +79,7 @@ def test_a_large_model_goes_up_in_parts(slice_, fakes, numbers, tmp_path):
     assert np.array_equal(model.run({"x": numbers})[0], numbers * 2)
 
 
-def test_an_interrupted_upload_goes_on_where_it_stopped(slice_, fakes):
+def test_an_interrupted_upload_goes_on_where_it_stopped(slice_: Slice, fakes: Any) -> None:
     content = np.random.default_rng(1).bytes(CHUNK_BYTES + 5)
     source = hashlib.sha256(content).hexdigest()
     fakes.worker.store[source] = content[:CHUNK_BYTES]
@@ -81,11 +87,11 @@ def test_an_interrupted_upload_goes_on_where_it_stopped(slice_, fakes):
     assert [message.offset for message in fakes.worker.heard if isinstance(message, m.PutModel)] == [CHUNK_BYTES]
 
 
-def test_a_call_whose_worker_dies_is_repeated_on_the_next_one(slice_, fakes, numbers):
+def test_a_call_whose_worker_dies_is_repeated_on_the_next_one(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     model.run({"x": numbers})
 
-    def die(worker):
+    def die(worker: Any) -> None:
         fakes.new_worker()
         worker.stopping.set()
 
@@ -94,11 +100,11 @@ def test_a_call_whose_worker_dies_is_repeated_on_the_next_one(slice_, fakes, num
     assert len(fakes.worker.store) == 1
 
 
-def test_a_call_whose_agent_dies_is_repeated_where_the_slice_has_moved(slice_, fakes, numbers):
+def test_a_call_whose_agent_dies_is_repeated_where_the_slice_has_moved(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     old_door = fakes.door
 
-    def die(worker):
+    def die(worker: Any) -> None:
         old_door.kill()
         fakes.new_node()
         worker.stopping.set()
@@ -108,11 +114,11 @@ def test_a_call_whose_agent_dies_is_repeated_where_the_slice_has_moved(slice_, f
     assert slice_.grant.epoch == 2
 
 
-def test_a_call_that_kills_every_worker_is_given_up(slice_, fakes, numbers):
+def test_a_call_that_kills_every_worker_is_given_up(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     deaths = []
 
-    def die(worker):
+    def die(worker: Any) -> None:
         deaths.append(worker)
         fakes.new_worker().before_run = die
         worker.stopping.set()
@@ -123,7 +129,9 @@ def test_a_call_that_kills_every_worker_is_given_up(slice_, fakes, numbers):
     assert len(deaths) == 5
 
 
-def test_a_model_file_that_changed_is_not_passed_off_as_the_old_one(slice_, fakes, numbers, tmp_path, eventually):
+def test_a_changed_model_file_is_not_passed_off_as_the_old_one(
+    slice_: Slice, fakes: Any, numbers: Any, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"weights")
     model = slice_.open_model(path)
@@ -136,10 +144,10 @@ def test_a_model_file_that_changed_is_not_passed_off_as_the_old_one(slice_, fake
         model.run({"x": numbers})
 
 
-def test_a_failed_call_leaves_the_channel_usable(slice_, fakes, numbers):
+def test_a_failed_call_leaves_the_channel_usable(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
 
-    def fail(worker):
+    def fail(worker: Any) -> None:
         worker.before_run = None
         raise ExecutionFailed("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : bad", ort_class="InvalidArgument")
 
@@ -152,7 +160,7 @@ def test_a_failed_call_leaves_the_channel_usable(slice_, fakes, numbers):
     assert sum(isinstance(message, m.Join) for message in fakes.worker.heard) == joins
 
 
-def test_calls_of_many_threads_get_their_own_answers(slice_):
+def test_calls_of_many_threads_get_their_own_answers(slice_: Slice) -> None:
     model = slice_.open_model(b"weights")
     wrong: list[int] = []
 
@@ -171,17 +179,17 @@ def test_calls_of_many_threads_get_their_own_answers(slice_):
     assert len(slice_.link()._all) <= 32
 
 
-def test_an_interrupted_call_does_not_hand_its_answer_to_the_next(slice_, fakes, numbers):
+def test_an_interrupted_call_does_not_hand_its_answer_to_the_next(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     going, go_on = threading.Event(), threading.Event()
 
-    def hold(worker):
+    def hold(worker: Any) -> None:
         worker.before_run = None
         going.set()
         go_on.wait(10)
 
     fakes.worker.before_run = hold
-    main = threading.main_thread().ident
+    main = threading.main_thread().ident or 0
 
     def interrupt() -> None:
         going.wait(10)
@@ -194,7 +202,7 @@ def test_an_interrupted_call_does_not_hand_its_answer_to_the_next(slice_, fakes,
     assert np.array_equal(model.run({"x": numbers + 1})[0], (numbers + 1) * 2)
 
 
-def test_close_gives_the_session_back_and_ends_the_model(slice_, fakes, numbers):
+def test_close_gives_the_session_back_and_ends_the_model(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     model.close()
     model.close()
@@ -203,23 +211,23 @@ def test_close_gives_the_session_back_and_ends_the_model(slice_, fakes, numbers)
         model.run({"x": numbers})
 
 
-def test_a_collected_model_is_closed_on_the_worker(slice_, fakes, eventually):
+def test_a_collected_model_is_closed_on_the_worker(slice_: Slice, fakes: Any, eventually: Callable[..., None]) -> None:
     slice_.open_model(b"weights")
     eventually(lambda: fakes.worker.closed == [1])
 
 
-def test_a_released_slice_says_so(slice_, numbers):
+def test_a_released_slice_says_so(slice_: Slice, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     slice_.release()
     with pytest.raises(LeaseLost, match="was released by this program"):
         model.run({"x": numbers})
 
 
-def test_a_slice_that_was_taken_back_says_why(slice_, fakes, numbers):
+def test_a_slice_that_was_taken_back_says_why(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
     fakes.broker.ended.add(slice_.slice_id)
 
-    def take_back(worker):
+    def take_back(worker: Any) -> None:
         fakes.door.refusal = LeaseLost("revoked")
         for peer in list(worker.peers):
             worker.send(peer, m.LinkEnded(error=LeaseLost("an admin released it").to_info()))
@@ -231,10 +239,10 @@ def test_a_slice_that_was_taken_back_says_why(slice_, fakes, numbers):
         model.run({"x": numbers})
 
 
-def test_a_call_refused_by_a_stopping_worker_goes_on_where_the_slice_has_moved(slice_, fakes, numbers):
+def test_a_call_refused_by_a_stopping_worker_goes_on_where_the_slice_has_moved(slice_: Slice, fakes: Any, numbers: Any) -> None:
     model = slice_.open_model(b"weights")
 
-    def stop(worker):
+    def stop(worker: Any) -> None:
         fakes.new_node()
         raise LeaseLost("the slice was taken back while the call waited for its turn")
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 
@@ -27,14 +29,14 @@ class _Answers(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PATCH = do_DELETE = _turn  # noqa: N815
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: Any) -> None:
         pass
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Any]:
     server = HTTPServer(("127.0.0.1", 0), _Answers)
-    server.answer = (200, b"[]")
+    server.answer = (200, b"[]")  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -44,17 +46,17 @@ def server():
 
 
 @pytest.fixture
-def rest(server):
+def rest(server: Any) -> Any:
     return RestClient(f"127.0.0.1:{server.server_port}", "secret")
 
 
-def test_it_asks_with_the_token_and_returns_json(rest, server):
+def test_it_asks_with_the_token_and_returns_json(rest: RestClient, server: Any) -> None:
     server.answer = (200, b'[{"a": 1}]')
     assert rest.get("/slices", state="all", tenant=None) == [{"a": 1}]
     assert server.asked == ("GET", "/api/v1/slices?state=all", "Bearer secret", b"")
 
 
-def test_bodies_are_json(rest, server):
+def test_bodies_are_json(rest: RestClient, server: Any) -> None:
     rest.post("/tokens", {"role": "join"})
     assert server.asked[0] == "POST"
     assert json.loads(server.asked[3]) == {"role": "join"}
@@ -64,7 +66,7 @@ def test_bodies_are_json(rest, server):
     assert server.asked[0] == "DELETE"
 
 
-def test_an_error_of_the_one_shape_becomes_its_exception(rest, server):
+def test_an_error_of_the_one_shape_becomes_its_exception(rest: RestClient, server: Any) -> None:
     server.answer = (409, json.dumps({"error": {"code": "refused", "message": "no room", "details": {"free": 3}}}).encode())
     with pytest.raises(SliceRefused, match="no room") as caught:
         rest.post("/slices", {})
@@ -75,18 +77,18 @@ def test_an_error_of_the_one_shape_becomes_its_exception(rest, server):
 
 
 @pytest.mark.parametrize("answer", [(502, b"<html>"), (500, b""), (200, b"<html>")])
-def test_anything_else_is_a_fault_that_names_the_address(rest, server, answer):
+def test_anything_else_is_a_fault_that_names_the_address(rest: RestClient, server: Any, answer: Any) -> None:
     server.answer = answer
     with pytest.raises(RemoteFault, match=rf"127\.0\.0\.1:{server.server_port}"):
         rest.get("/nodes")
 
 
-def test_nobody_there_names_the_way_out(server):
+def test_nobody_there_names_the_way_out(server: Any) -> None:
     rest = RestClient("http://127.0.0.1:9", "t")
     with pytest.raises(PoolUnreachable, match="gpupool up"):
         rest.get("/nodes")
 
 
-def test_a_proxy_is_not_asked_for_loopback(rest, monkeypatch):
+def test_a_proxy_is_not_asked_for_loopback(rest: RestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert RestClient(rest.address, "secret").get("/nodes") == []

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,11 +22,11 @@ from gpupool_wire.errors import Conflict, LeaseLost, UsageError, WorkerLost
 from gpupool_wire.units import Policy
 
 
-def opened(fakes) -> list[m.OpenLink]:
+def opened(fakes: Any) -> list[m.OpenLink]:
     return [message for message in fakes.door.heard if isinstance(message, m.OpenLink)]
 
 
-def test_a_slice_is_linked_by_its_holder_at_once_and_released_at_the_end(pool, fakes, eventually):
+def test_a_slice_is_linked_by_its_holder_at_once_and_released_at_the_end(pool: Pool, fakes: Any, eventually: Any) -> None:
     with pool.slice(25, "64MiB", policy="burst", label="mine") as held:
         assert repr(held) == ("<Slice slice-1: 25 % and 64 MiB of cpu n1/cpu0 (A Processor), burst, holder, linked>")
         assert held.providers == ["CPUExecutionProvider"]
@@ -36,14 +36,14 @@ def test_a_slice_is_linked_by_its_holder_at_once_and_released_at_the_end(pool, f
     assert repr(held).endswith("ended>")
 
 
-def test_release_twice_is_release(pool, fakes):
+def test_release_twice_is_release(pool: Pool, fakes: Any) -> None:
     held = pool.slice(25, 64)
     held.release()
     held.release()
     assert sum(isinstance(message, m.ReleaseSlice) for message in fakes.broker.heard) == 1
 
 
-def test_release_without_a_broker_leaves_the_worker_which_is_enough(fakes, eventually):
+def test_release_without_a_broker_leaves_the_worker_which_is_enough(fakes: Any, eventually: Any) -> None:
     control = fakes.control(timeout_s=0.3)
     held = Pool(control).slice(25, 64)
     fakes.broker.kill()
@@ -52,13 +52,13 @@ def test_release_without_a_broker_leaves_the_worker_which_is_enough(fakes, event
     control.close()
 
 
-def test_usage_is_what_the_worker_says(pool):
+def test_usage_is_what_the_worker_says(pool: Pool) -> None:
     with pool.slice(25, 64) as held:
         usage = held.usage()
     assert (usage.compute_pct, usage.policy, usage.memory_used_bytes, usage.calls) == (25, Policy.FIXED, 7, 3)
 
 
-def test_resize_changes_what_is_asked_for(pool):
+def test_resize_changes_what_is_asked_for(pool: Pool) -> None:
     with pool.slice(25, 64) as held:
         held.resize(compute="50%")
         assert (held.compute_pct, held.memory_mib, held.grant.epoch) == (50, 64, 2)
@@ -70,7 +70,7 @@ def test_resize_changes_what_is_asked_for(pool):
             held.resize(compute=101)
 
 
-def test_the_holder_moves_by_itself_when_its_worker_dies_while_it_is_idle(pool, fakes, eventually):
+def test_an_idle_holder_moves_by_itself_when_its_worker_dies(pool: Pool, fakes: Any, eventually: Any) -> None:
     with pool.slice(25, 64):
         old = fakes.worker
         fakes.new_worker()
@@ -79,7 +79,7 @@ def test_the_holder_moves_by_itself_when_its_worker_dies_while_it_is_idle(pool, 
         assert opened(fakes)[1].holder
 
 
-def test_a_slice_without_a_place_is_waited_for(pool, fakes, numbers):
+def test_a_slice_without_a_place_is_waited_for(pool: Pool, fakes: Any, numbers: Any) -> None:
     with pool.slice(25, 64) as held:
         model = held.open_model(b"weights")
         old_door, old_worker = fakes.door, fakes.worker
@@ -91,7 +91,7 @@ def test_a_slice_without_a_place_is_waited_for(pool, fakes, numbers):
         assert fakes.broker.locate_errors == []
 
 
-def test_a_slice_that_cannot_be_reached_again_says_so_after_its_time(fakes):
+def test_a_slice_that_cannot_be_reached_again_says_so_after_its_time(fakes: Any) -> None:
     control = fakes.control(timeout_s=0.2)
     grant = fakes.grant()
     held = Slice(grant, BrokerLocator(control), control=None, holder=False, failover_s=0.3)
@@ -102,7 +102,7 @@ def test_a_slice_that_cannot_be_reached_again_says_so_after_its_time(fakes):
     control.close()
 
 
-def test_many_callers_find_one_next_link(pool, fakes, numbers):
+def test_many_callers_find_one_next_link(pool: Pool, fakes: Any, numbers: Any) -> None:
     with pool.slice(25, 64) as held:
         model = held.open_model(b"weights")
         old = fakes.worker
@@ -126,7 +126,7 @@ def test_many_callers_find_one_next_link(pool, fakes, numbers):
         assert sum(isinstance(message, m.OpenModel) for message in fakes.worker.heard) == 2
 
 
-def test_a_guest_joins_with_the_environment_and_needs_no_token(pool, fakes, home, numbers):
+def test_a_guest_joins_with_the_environment_and_needs_no_token(pool: Pool, fakes: Any, home: Path, numbers: Any) -> None:
     with pool.slice(25, 64) as held:
         invited = decode_invitation(held.environment()["GPUPOOL_SLICE"])
         guest = Slice(invited.grant, FileLocator(Path(invited.file)), control=None, holder=False)
@@ -138,7 +138,7 @@ def test_a_guest_joins_with_the_environment_and_needs_no_token(pool, fakes, home
     assert [message.holder for message in opened(fakes)] == [True, False]
 
 
-def test_the_invitation_follows_the_slice_and_ends_with_it(pool, fakes, home, eventually):
+def test_the_invitation_follows_the_slice_and_ends_with_it(pool: Pool, fakes: Any, home: Path, eventually: Any) -> None:
     held = pool.slice(25, 64)
     invited = decode_invitation(held.environment()["GPUPOOL_SLICE"])
     path = Path(invited.file)
@@ -159,7 +159,7 @@ forking = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 @forking
-def test_a_forked_child_uses_the_slice_as_a_guest(pool, fakes, numbers):
+def test_a_forked_child_uses_the_slice_as_a_guest(pool: Pool, fakes: Any, numbers: Any) -> None:
     with pool.slice(25, 64) as held:
         model = held.open_model(b"weights")
         model.run({"x": numbers})
@@ -178,7 +178,7 @@ def test_a_forked_child_uses_the_slice_as_a_guest(pool, fakes, numbers):
 
 
 @forking
-def test_multiprocessing_by_fork_works_while_other_threads_call(pool, fakes, numbers):
+def test_multiprocessing_by_fork_works_while_other_threads_call(pool: Pool, fakes: Any, numbers: Any) -> None:
     """Locks that a thread of the parent holds at the fork must not stop the child."""
     with pool.slice(25, 64) as held:
         model = held.open_model(b"weights")
@@ -203,9 +203,9 @@ def test_multiprocessing_by_fork_works_while_other_threads_call(pool, fakes, num
 class _Summing:
     """A task that carries nothing to the child but a place in a table: models cannot be pickled, and need not be."""
 
-    models: ClassVar[dict[int, object]] = {}
+    models: ClassVar[dict[int, Any]] = {}
 
-    def __init__(self, model) -> None:
+    def __init__(self, model: Any) -> None:
         self.key = id(model)
         self.models[self.key] = model
 
@@ -224,12 +224,12 @@ if sys.argv[3] == "wait":
 """
 
 
-def test_a_slice_is_released_at_the_end_of_the_program(fakes):
+def test_a_slice_is_released_at_the_end_of_the_program(fakes: Any) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM, fakes.broker.address, "gpp_tenant_letmein", "end"], check=True, timeout=30)
     assert fakes.broker.ended == {"slice-1"}
 
 
-def test_the_socket_of_a_killed_program_is_gone_at_once(fakes, eventually):
+def test_the_socket_of_a_killed_program_is_gone_at_once(fakes: Any, eventually: Any) -> None:
     command = [sys.executable, "-c", PROGRAM, fakes.broker.address, "gpp_tenant_letmein", "wait"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
@@ -241,7 +241,7 @@ def test_the_socket_of_a_killed_program_is_gone_at_once(fakes, eventually):
         assert time.monotonic() - start < 3
 
 
-def test_traffic_is_counted_and_reported(pool, numbers, tmp_path, monkeypatch):
+def test_traffic_is_counted_and_reported(pool: Pool, numbers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = tmp_path / "traffic.jsonl"
     monkeypatch.setenv("GPUPOOL_TRAFFIC", str(report))
     big = np.zeros(100_000, np.float32)

@@ -73,7 +73,8 @@ class WholePool:
 
     def workers(self, node: str = "one") -> list[psutil.Process]:
         """The worker processes of a node."""
-        return psutil.Process(self.agents[node].pid).children()
+        found: list[psutil.Process] = psutil.Process(self.agents[node].pid).children()
+        return found
 
     def slices(self, state: str = "live") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.rest.get("/slices", state=state)

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gpupool
+from gpupool.pool import Pool
 
 pytestmark = pytest.mark.system
 
@@ -23,16 +27,17 @@ FREED_S = 5.0
 
 
 @pytest.fixture
-def pool(system_pool):
+def pool(system_pool: Any) -> Iterator[Any]:
     with system_pool.connect() as connected:
         yield connected
 
 
-def test_a_slice_is_granted_used_and_given_back(system_pool, pool, doubling):
+def test_a_slice_is_granted_used_and_given_back(system_pool: Any, pool: Pool, doubling: bytes) -> None:
     with pool.slice(30, "256MiB", label="a test") as held:
         model = held.open_model(doubling)
         assert np.array_equal(model.run({"x": X})[0], X * 2)
         timing = model.last_timing
+        assert timing is not None
         assert timing.execute_ns > 0
         assert timing.queue_ns + timing.throttle_ns + timing.execute_ns + timing.transfer_ns == timing.wall_ns
         usage = held.usage()
@@ -43,7 +48,7 @@ def test_a_slice_is_granted_used_and_given_back(system_pool, pool, doubling):
     assert held.slice_id not in {one["slice_id"] for one in system_pool.slices()}
 
 
-def test_results_are_writable_and_exact(pool, doubling):
+def test_results_are_writable_and_exact(pool: Pool, doubling: bytes) -> None:
     import onnxruntime
 
     local = onnxruntime.InferenceSession(doubling, providers=["CPUExecutionProvider"])
@@ -56,14 +61,14 @@ def test_results_are_writable_and_exact(pool, doubling):
         assert again.any()
 
 
-def test_a_drop_in_session_runs_on_the_slice(pool, doubling):
+def test_a_drop_in_session_runs_on_the_slice(pool: Pool, doubling: bytes) -> None:
     with pool.slice(30, "256MiB") as held:
         session = held.inference_session(doubling)
         assert np.array_equal(session.run(["y"], {"x": X})[0], X * 2)
         assert held.usage().calls == 1
 
 
-def test_resizing_reaches_broker_and_worker(system_pool, pool, doubling, until):
+def test_resizing_reaches_broker_and_worker(system_pool: Any, pool: Pool, doubling: bytes, until: Any) -> None:
     with pool.slice(30, "256MiB") as held:
         held.open_model(doubling)
         held.resize(compute=40, memory="512MiB")
@@ -72,30 +77,30 @@ def test_resizing_reaches_broker_and_worker(system_pool, pool, doubling, until):
         assert (shown["compute_pct"], shown["memory_mib"]) == (40, 512)
 
 
-def test_a_slice_larger_than_any_device_is_refused_with_the_numbers(pool):
+def test_a_slice_larger_than_any_device_is_refused_with_the_numbers(pool: Pool) -> None:
     with pytest.raises(gpupool.SliceRefused, match=r"8192 MiB.*4096 MiB"):
         pool.slice(10, "8GiB")
 
 
-def test_a_slice_waits_for_room(pool):
+def test_a_slice_waits_for_room(pool: Pool) -> None:
     with pool.slice(90, "64MiB") as held:
         threading.Timer(0.5, held.release).start()
         with pool.slice(90, "64MiB", wait=20) as other:
             assert other.compute_pct == 90
 
 
-def test_a_kind_nobody_offers_is_refused(pool):
+def test_a_kind_nobody_offers_is_refused(pool: Pool) -> None:
     with pytest.raises(gpupool.SliceRefused, match="cuda"):
         pool.slice(10, 64, kind="cuda")
 
 
 @pytest.mark.parametrize(("compute", "memory"), [(0, 64), (101, 64), (10, 0), (10, "0GiB"), (10, "1.5MiB")])
-def test_sizes_that_cannot_be_are_refused(pool, compute, memory):
+def test_sizes_that_cannot_be_are_refused(pool: Pool, compute: Any, memory: Any) -> None:
     with pytest.raises(gpupool.UsageError):
         pool.slice(compute, memory)
 
 
-def test_a_model_that_is_none_is_rejected_with_onnx_runtimes_words(pool):
+def test_a_model_that_is_none_is_rejected_with_onnx_runtimes_words(pool: Pool) -> None:
     with pool.slice(10, "256MiB") as held:
         with pytest.raises(gpupool.ModelRejected) as caught:
             held.open_model(b"not a model")
@@ -103,12 +108,12 @@ def test_a_model_that_is_none_is_rejected_with_onnx_runtimes_words(pool):
         assert "protobuf" in caught.value.message.lower()
 
 
-def test_a_wrong_token_is_refused(system_pool):
+def test_a_wrong_token_is_refused(system_pool: Any) -> None:
     with pytest.raises(gpupool.NotAuthorized):
         gpupool.connect(system_pool.url, "gpp_admin_wrong")
 
 
-def test_no_broker_is_said_in_seconds():
+def test_no_broker_is_said_in_seconds() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         start = time.monotonic()
@@ -127,7 +132,7 @@ sys.stdin.read()
 """
 
 
-def test_the_slice_of_a_killed_program_is_free_in_seconds(system_pool, doubling, tmp_path, until):
+def test_the_slice_of_a_killed_program_is_free_in_seconds(system_pool: Any, doubling: bytes, tmp_path: Path, until: Any) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(doubling)
     environ = system_pool.environ | {"GPUPOOL_TOKEN": system_pool.token}
@@ -141,7 +146,7 @@ def test_the_slice_of_a_killed_program_is_free_in_seconds(system_pool, doubling,
     assert took_s < FREED_S
 
 
-def test_a_stopped_program_that_hangs_loses_its_slice_too(system_pool, doubling, tmp_path, until):
+def test_a_stopped_program_that_hangs_loses_its_slice_too(system_pool: Any, doubling: bytes, tmp_path: Path, until: Any) -> None:
     """Stopped as by Ctrl-Z: its sockets stay open, and only the heartbeats tell."""
     path = tmp_path / "model.onnx"
     path.write_bytes(doubling)
@@ -158,7 +163,7 @@ def test_a_stopped_program_that_hangs_loses_its_slice_too(system_pool, doubling,
     assert took_s < FREED_S + 1
 
 
-def test_a_program_that_holds_the_gil_keeps_its_slice(system_pool):
+def test_a_program_that_holds_the_gil_keeps_its_slice(system_pool: Any) -> None:
     """Heartbeats are libzmq's own: a client deep in a C call that keeps Python's lock is alive."""
     program = """
 import ctypes, gpupool
@@ -171,7 +176,9 @@ held.usage()
     assert done.returncode == 0, done.stderr
 
 
-def test_a_call_whose_worker_is_killed_is_answered_all_the_same(own_pool, slow_model, killed, until):
+def test_a_call_whose_worker_is_killed_is_answered_all_the_same(
+    own_pool: Any, slow_model: bytes, killed: Any, until: Any
+) -> None:
     x = np.random.default_rng(1).standard_normal((768, 768)).astype(np.float32)
     with own_pool.connect() as pool, pool.slice(60, "512MiB") as held:
         model = held.open_model(slow_model)
@@ -189,7 +196,9 @@ def test_a_call_whose_worker_is_killed_is_answered_all_the_same(own_pool, slow_m
         assert all(np.array_equal(answer, expected) for answer in answers)
 
 
-def test_runs_go_on_without_a_broker_and_a_restarted_one_is_found(own_pool, doubling, killed, until):
+def test_runs_go_on_without_a_broker_and_a_restarted_one_is_found(
+    own_pool: Any, doubling: bytes, killed: Any, until: Any
+) -> None:
     with own_pool.connect() as pool, pool.slice(50, "256MiB") as held:
         model = held.open_model(doubling)
         killed(own_pool.broker)
@@ -204,7 +213,7 @@ def test_runs_go_on_without_a_broker_and_a_restarted_one_is_found(own_pool, doub
     until(lambda: not own_pool.slices(), 10)
 
 
-def test_a_restarted_agent_serves_the_same_slice_and_session(own_pool, doubling, killed):
+def test_a_restarted_agent_serves_the_same_slice_and_session(own_pool: Any, doubling: bytes, killed: Any) -> None:
     with own_pool.connect() as pool, pool.slice(50, "256MiB") as held:
         model = held.open_model(doubling)
         killed(own_pool.agents["one"])
@@ -214,7 +223,7 @@ def test_a_restarted_agent_serves_the_same_slice_and_session(own_pool, doubling,
         assert held.slice_id in {one["slice_id"] for one in own_pool.slices()}
 
 
-def test_a_slice_moves_to_another_node_when_its_agent_is_killed(own_pool, doubling, killed):
+def test_a_slice_moves_to_another_node_when_its_agent_is_killed(own_pool: Any, doubling: bytes, killed: Any) -> None:
     own_pool.start_agent("two")
     with own_pool.connect() as pool, pool.slice(50, "256MiB") as held:
         model = held.open_model(doubling)
@@ -246,7 +255,7 @@ def test_a_slice_moves_to_another_node_when_its_agent_is_killed(own_pool, doubli
         assert held.node != first
 
 
-def test_what_an_admin_releases_is_lost_clearly(system_pool, pool, doubling):
+def test_what_an_admin_releases_is_lost_clearly(system_pool: Any, pool: Pool, doubling: bytes) -> None:
     held = pool.slice(20, "128MiB")
     model = held.open_model(doubling)
     system_pool.rest.delete(f"/slices/{held.slice_id}")

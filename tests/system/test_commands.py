@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gpupool
+from gpupool.slices import Slice
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def command(system_pool):
+def command(system_pool: Any) -> Any:
     def run(*words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
         environ = system_pool.environ | ({"GPUPOOL_TOKEN": token} if token else {})
         return subprocess.run([sys.executable, "-m", "gpupool", *words], capture_output=True, text=True, env=environ, timeout=60)
@@ -23,12 +27,12 @@ def command(system_pool):
 
 
 @pytest.fixture
-def held(system_pool):
+def held(system_pool: Any) -> Iterator[Any]:
     with system_pool.connect() as pool, pool.slice(15, "64MiB", label="[bold]mine[/bold]") as held:
         yield held
 
 
-def test_nodes_and_their_devices(command, held):
+def test_nodes_and_their_devices(command: Any, held: Slice) -> None:
     (node,) = json.loads(command("nodes", "--json").stdout)
     assert (node["node"], node["state"]) == ("one", "up")
     (device,) = node["devices"]
@@ -37,7 +41,7 @@ def test_nodes_and_their_devices(command, held):
     assert "cpu" in command("nodes").stdout
 
 
-def test_slices_are_shown_as_they_are(command, held):
+def test_slices_are_shown_as_they_are(command: Any, held: Slice) -> None:
     shown = next(one for one in json.loads(command("slices", "--json").stdout) if one["slice_id"] == held.slice_id)
     assert (shown["compute_pct"], shown["memory_mib"], shown["state"]) == (15, 64, "live")
     table = command("slices").stdout
@@ -45,7 +49,7 @@ def test_slices_are_shown_as_they_are(command, held):
     assert "[bold]mine[/bold]" in table  # texts of others are no markup
 
 
-def test_resize_and_release(command, system_pool):
+def test_resize_and_release(command: Any, system_pool: Any) -> None:
     with system_pool.connect() as pool, pool.slice(15, "64MiB", hold="held") as held:
         done = command("resize", held.slice_id, "--compute", "20%", "--memory", "128MiB")
         assert done.stdout == f"{held.slice_id} has 20 % and 128 MiB now\n"
@@ -60,7 +64,7 @@ def test_resize_and_release(command, system_pool):
     assert next(one for one in everything if one["slice_id"] == held.slice_id)["state"] == "released"
 
 
-def test_tokens_are_made_used_and_revoked(command, system_pool):
+def test_tokens_are_made_used_and_revoked(command: Any, system_pool: Any) -> None:
     made = json.loads(command("tokens", "create", "--role", "tenant", "--tenant", "acme", "--name", "ci", "--json").stdout)
     with gpupool.connect(system_pool.url, made["token"]) as pool:
         assert pool.tenant == "acme"
@@ -75,7 +79,7 @@ def test_tokens_are_made_used_and_revoked(command, system_pool):
     assert command("tokens", "create", "--role", "join").stdout.startswith("gpp_join_")
 
 
-def test_the_demo_reads_its_pages_and_says_what_the_pool_did(tmp_path, system_pool):
+def test_the_demo_reads_its_pages_and_says_what_the_pool_did(tmp_path: Path, system_pool: Any) -> None:
     """On a pool that it starts and stops itself."""
     environ = {name: value for name, value in system_pool.environ.items() if not name.startswith("GPUPOOL_")}
     environ["GPUPOOL_HOME"] = str(tmp_path)
