@@ -79,7 +79,7 @@ def windows(height: int, width: int, settings: DetectionSettings) -> list[tuple[
 
 
 class Detector:
-    """Finds text. `session` takes uint8 BGR (1, H, W, 3) and gives uint8 probabilities (1, 1, H, W), see models.py."""
+    """Finds text. `session` takes uint8 (1, H, W, 3 or 1) and gives uint8 probabilities (1, 1, H, W), see models.py."""
 
     def __init__(self, session: Session, settings: DetectionSettings | None = None) -> None:
         self._session = session
@@ -87,7 +87,7 @@ class Detector:
         self.settings = settings or DetectionSettings()
 
     def find(self, image: Image) -> list[Box]:
-        """Return the boxes of text on a page (uint8, BGR, (H, W, 3)), in no order."""
+        """Return the boxes of text on a page (uint8, (H, W, 3 or 1)), in no order."""
         parts = windows(image.shape[0], image.shape[1], self.settings)
         found: list[Box] = []
         for index, (top, bottom) in enumerate(parts):
@@ -105,9 +105,9 @@ class Detector:
         return self.finish(probabilities, image.shape[0], image.shape[1])
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
-        """Return what the network takes: uint8 (1, H, W, 3), sides whole multiples of 32."""
+        """Return what the network takes: uint8 (1, H, W, 3 or 1), sides whole multiples of 32."""
         height, width = scaled_size(image.shape[0], image.shape[1], self.settings)
-        return np.asarray(cv2.resize(image, (width, height)), np.uint8)[None]
+        return np.asarray(cv2.resize(image, (width, height)), np.uint8).reshape(1, height, width, image.shape[2])
 
     def finish(self, probabilities: NDArray[np.uint8], height: int, width: int) -> list[Box]:
         """Return the boxes in a map of probabilities (uint8, 255 is certain) for a page of height x width pixels."""

@@ -59,7 +59,13 @@ def cut_out(image: Image, quad: Quad) -> Image:
     crop = cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     if height >= TALL * width:
         crop = cv2.rotate(crop, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    return np.asarray(crop, np.uint8)
+    return np.asarray(crop, np.uint8).reshape(*crop.shape[:2], image.shape[2])  # OpenCV drops a single colour's axis
+
+
+def without_idle_colours(image: Image) -> Image:
+    """Return a page (H, W, 3) with one colour only, (H, W, 1), where all three say the same."""
+    grey = image[:, :, :1]
+    return np.ascontiguousarray(grey) if (grey == image[:, :, 1:]).all() else image
 
 
 def turn(image: Image) -> Image:

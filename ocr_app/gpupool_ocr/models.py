@@ -2,9 +2,10 @@
 
     uint8 image ══ Cast, scale, transpose ══> network ══ ArgMax, ReduceMax ══> indexes and scores
 
-Normalisation at the front takes the image as uint8, a quarter of the bytes. At the back, recognition gives 18,710
-probabilities per step of which only the largest is ever read: ArgMax and ReduceMax on the device leave 8 bytes of 74,840.
-The detector's map comes back as uint8. All of it is ONNX operators, so the models still run everywhere ONNX does.
+Normalisation at the front takes the image as uint8, a quarter of the bytes, a twelfth where it is grey. At the back,
+recognition gives 18,710 probabilities per step of which only the largest is ever read: ArgMax and ReduceMax on the device leave
+8 bytes of 74,840. The detector's map comes back as uint8. All of it is ONNX operators, so the models still run everywhere ONNX
+does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def _load(model: bytes) -> Any:  # noqa: ANN401 - onnx is imported lazily
 
 
 def with_uint8_input(model: bytes, *, padded: bool = False) -> bytes:
-    """Return the model with a uint8 (N, H, W, 3) input in place of its float (N, 3, H, W) one: x / 127.5 - 1 happens inside.
+    """Return the model with a uint8 (N, H, W, C) input in place of its float (N, 3, H, W) one: x / 127.5 - 1 happens inside.
+
+    C is 3, or 1 for grey images, which are made three equal colours inside: scans are grey more often than not.
 
     With `padded`, a second input `widths` (int64, (N,)) says how wide each image really is and a third, `width` (int64, (1,)),
     how wide the network shall see them: what lies right of an image becomes zero in the normalised range, which no uint8 pixel
@@ -65,11 +68,12 @@ def with_uint8_input(model: bytes, *, padded: bool = False) -> bytes:
     old = graph.input[0].name
     image = f"{_PREFIX}image"
     nodes = [
-        _node("Cast", ["image"], "float", to=TensorProto.FLOAT),
+        _node("Expand", ["image", "colours"], "coloured"),
+        _node("Cast", ["coloured"], "float", to=TensorProto.FLOAT),
         _node("Mul", ["float", "scale"], "scaled"),
         _node("Sub", ["scaled", "one"], "centred"),
     ]
-    inputs = [helper.make_tensor_value_info(image, TensorProto.UINT8, ["N", "H", "W", 3])]
+    inputs = [helper.make_tensor_value_info(image, TensorProto.UINT8, ["N", "H", "W", "C"])]
     if padded:
         nodes += _blank_beyond_widths()
         inputs.append(helper.make_tensor_value_info(f"{_PREFIX}widths", TensorProto.INT64, ["N"]))
@@ -113,7 +117,7 @@ def _constants(padded: bool) -> list[Any]:
     import numpy as np
     from onnx import numpy_helper
 
-    values: dict[str, Any] = {"scale": np.float32(1 / 127.5), "one": np.float32(1.0)}
+    values: dict[str, Any] = {"scale": np.float32(1 / 127.5), "one": np.float32(1.0), "colours": np.array([1, 1, 1, 3], np.int64)}
     if padded:
         values |= {"axis_w": np.int64(2), "from": np.int64(0), "step": np.int64(1), "zero": np.float32(0.0)}
         values |= {"axis_1": np.array([1], np.int64), "axes_1_3": np.array([1, 3], np.int64)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from gpupool_ocr.detection import Detector
 from gpupool_ocr.direction import Direction
-from gpupool_ocr.geometry import Quad, cut_out, reading_order, turn, turn_back
+from gpupool_ocr.geometry import Quad, cut_out, reading_order, turn, turn_back, without_idle_colours
 from gpupool_ocr.models import ModelSet
 from gpupool_ocr.pages import Image
 from gpupool_ocr.recognition import Reading, Recognizer
@@ -52,8 +52,9 @@ class Pipeline:
         self.direction = Direction(factory.open(models.direction))
 
     def read(self, image: Image) -> PageText:
-        """Return the text of a page (uint8, (H, W, 3), BGR). A page that stands on its head is turned first."""
+        """Return the text of a page (uint8, BGR, (H, W, 3)). A page that stands on its head is turned first."""
         start = time.perf_counter()
+        image = without_idle_colours(image)
         lines, timings_s, is_upside_down = self._read_as_it_stands(image)
         if is_upside_down:
             turned, more_s, _ = self._read_as_it_stands(turn(image))

@@ -45,7 +45,7 @@ class Batch:
     """Crops that the network sees at the same width. `indexes` say which they are."""
 
     indexes: list[int]
-    #: uint8 (n, 48, widest crop, 3); what lies right of a narrower crop is blanked on the device.
+    #: uint8 (n, 48, widest crop, 3 or 1); what lies right of a narrower crop is blanked on the device.
     images: NDArray[np.uint8]
     #: int64 (n,), how wide each crop is.
     widths: NDArray[np.int64]
@@ -79,10 +79,11 @@ def make_batches(crops: list[Image]) -> Iterator[Batch]:
 
 
 def stack(crops: list[Image], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return crops scaled to HEIGHT and `widths` ((n,) pixels) as one uint8 array (n, 48, widest, 3), zeros right of each."""
-    images = np.zeros((len(crops), HEIGHT, int(widths.max()), 3), np.uint8)
+    """Return crops scaled to HEIGHT and `widths` ((n,) pixels) as one uint8 array (n, 48, widest, colours), zeros right of each."""
+    colours = crops[0].shape[2]
+    images = np.zeros((len(crops), HEIGHT, int(widths.max()), colours), np.uint8)
     for image, crop, width in zip(images, crops, widths.tolist(), strict=True):
-        image[:, :width] = cv2.resize(crop, (width, HEIGHT))
+        image[:, :width] = np.asarray(cv2.resize(crop, (width, HEIGHT)), np.uint8).reshape(HEIGHT, width, colours)
     return images
 
 

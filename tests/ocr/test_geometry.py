@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpupool_ocr.geometry import cut_out, grow, order_corners, reading_order
+from gpupool_ocr.geometry import cut_out, grow, order_corners, reading_order, turn, turn_back, without_idle_colours
 
 RECTANGLES = st.tuples(st.floats(50, 500), st.floats(50, 500), st.floats(20, 200), st.floats(5, 19), st.floats(-40, 40))
 
@@ -43,6 +43,29 @@ def test_a_tilted_line_is_cut_out_upright() -> None:
     crop = cut_out(page, order_corners(box))
     assert crop.shape[:2] in {(30, 200), (29, 199), (30, 199), (29, 200)}
     assert crop.mean() > 230
+
+
+def test_only_pages_without_colour_lose_it() -> None:
+    grey = np.repeat(np.random.default_rng(5).integers(0, 256, (40, 60, 1), np.uint8), 3, axis=2)
+    assert (without_idle_colours(grey) == grey[..., :1]).all()
+    coloured = grey.copy()
+    coloured[39, 59, 2] ^= 1
+    assert without_idle_colours(coloured) is coloured
+
+
+@pytest.mark.parametrize("size", [(200, 30), (20, 200), (30, 1)])
+def test_grey_pages_give_the_same_crops(size: tuple[int, int]) -> None:
+    grey = np.random.default_rng(5).integers(0, 256, (300, 300, 1), np.uint8)
+    quad = order_corners(corners(150, 150, *size, 10))
+    assert (cut_out(np.repeat(grey, 3, axis=2), quad) == cut_out(grey, quad)).all()
+
+
+@given(RECTANGLES)
+def test_turning_a_page_back_finds_the_corners(rectangle: tuple[float, ...]) -> None:
+    quad = order_corners(corners(*rectangle))
+    assert np.abs(turn_back(turn_back(quad, 700, 900), 700, 900) - quad).max() < 1e-3
+    page = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    assert turn(page)[0, 0, 0] == page[2, 3, 0] == 11
 
 
 def test_a_vertical_line_is_turned() -> None:

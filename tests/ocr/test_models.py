@@ -68,3 +68,11 @@ def test_images_of_unequal_widths_share_a_call_and_see_what_they_would_see_alone
         alone_best, alone_score = session.run(None, padded_feed(images[row : row + 1, :, :width], [width], 320))
         assert (best[row] == alone_best[0]).all()
         np.testing.assert_allclose(score[row], alone_score[0], atol=1e-5)
+
+
+def test_of_a_grey_image_one_colour_is_enough(images: np.ndarray) -> None:
+    grey = images[..., :1]
+    session = derived(models.packaged_models().recognition)
+    one = session.run(None, padded_feed(grey, [200, 150], 224))
+    three = session.run(None, padded_feed(np.repeat(grey, 3, axis=3), [200, 150], 224))
+    assert all((ours == theirs).all() for ours, theirs in zip(one, three, strict=True))
