@@ -209,7 +209,7 @@ class Server:
             shared.quick_bytes = nbytes  # larger than ever: an executor measures it, and the next such call may be quick
             return False
         return latest_ns <= QUICK_NS or (
-            not self._calls.running and not self._pending and not self._router.getsockopt(zmq.EVENTS) & zmq.POLLIN
+            not self._calls.running and not self._pending and not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN
         )
 
     def _run_pending(self) -> None:
