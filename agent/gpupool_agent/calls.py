@@ -43,8 +43,8 @@ from gpupool_wire.tensors import Buffer, Value, pack_values, unpack_values
 _log = logging.getLogger(__name__)
 _now = time.monotonic_ns
 
-#: Copying so little is quicker than asking where it lies.
-_TINY_BYTES = 4096
+#: Frames up to this size are copied out of libzmq's buffer at once: quicker than asking where in it they begin.
+TINY_BYTES = 4096
 #: A call below this runs on the thread that received it: handing it over and back costs about a tenth of a millisecond. Up to
 #: the second bound that pays only where no other call waits, which the main thread would keep waiting.
 QUICK_NS = 400_000
@@ -235,10 +235,13 @@ class Calls:
 
 
 def _aligned(value: Value, boundary: int) -> Value:
-    """Return a value whose arrays begin on a boundary: themselves where they do, else copies (which NumPy aligns to 16)."""
+    """Return a value whose arrays begin on a boundary: themselves where they do, else copies (which NumPy aligns to 16).
+
+    Tiny arrays came as `bytes`, whose contents Python aligns as well.
+    """
     if isinstance(value, list):
         return [_aligned(item, boundary) for item in value]
-    if isinstance(value, np.ndarray) and value.nbytes and (value.nbytes <= _TINY_BYTES or value.ctypes.data % boundary):
+    if isinstance(value, np.ndarray) and value.nbytes > TINY_BYTES and value.ctypes.data % boundary:
         return value.copy()
     return value
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from gpupool_agent.calls import LONE_NS, QUICK_NS, Call, Calls, Done
+from gpupool_agent.calls import LONE_NS, QUICK_NS, TINY_BYTES, Call, Calls, Done
 from gpupool_agent.channel import (
     Admit,
     Change,
@@ -136,7 +136,7 @@ class Server:
             except zmq.Again:
                 return
             channel_id = parts[0].bytes
-            frames: list[Buffer] = [part.buffer for part in parts[1:]]
+            frames: list[Buffer] = [part.bytes if len(part) <= TINY_BYTES else part.buffer for part in parts[1:]]
             call_id = 0
             try:
                 message, tensors = AT_WORKER.decode(frames)
@@ -204,6 +204,8 @@ class Server:
         latest_ns = shared.latest_ns
         if latest_ns is None or latest_ns > LONE_NS:
             return False
+        if self._calls.running and self._device.parallel_calls == 1:
+            return False  # it would wait here for the call before it
         nbytes = sum(map(len, call.frames))
         if nbytes > shared.quick_bytes:
             shared.quick_bytes = nbytes  # larger than ever: an executor measures it, and the next such call may be quick

@@ -336,7 +336,7 @@ DoorToClient = LinkOpened | Failed
 
 
 class Join(Message, frozen=True, kw_only=True):
-    """A channel (one socket) joins its link. The first channel of a link stays open as long as the link."""
+    """A channel (one socket) joins its link."""
 
     version: int
     ticket: Annotated[bytes, Meta(min_length=16, max_length=64)]
@@ -510,7 +510,7 @@ class Usage(Message, frozen=True, kw_only=True):
 
 
 class Leave(Message, frozen=True, kw_only=True):
-    """The channel ends; with its first channel, the link."""
+    """The channel ends; with its last channel, the link."""
 
 
 class Probe(Message, frozen=True, kw_only=True):

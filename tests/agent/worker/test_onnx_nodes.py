@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,8 @@ def check(case: Any, client: Any) -> None:
         return
     try:
         for feed in inputs_of(model, folder):
-            expected, failed = outcome(lambda feed=feed: local.run(None, feed))
-            values, failed_remotely = outcome(lambda feed=feed: client.run(opened.session_id, feed))
+            expected, failed = outcome(partial(local.run, None, feed))
+            values, failed_remotely = outcome(partial(client.run, opened.session_id, feed))
             assert failed_remotely == failed
             if failed is None:
                 is_random = any(word in case.name for word in RANDOM)

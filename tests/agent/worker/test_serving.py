@@ -33,7 +33,7 @@ from gpupool_wire.errors import (
     from_info,
 )
 from gpupool_wire.limits import CLIENT_LOST_S, MAX_HEADER_BYTES
-from gpupool_wire.tensors import TensorSpec
+from gpupool_wire.tensors import TensorSpec, ValueSpec
 from gpupool_wire.units import MIB
 
 pytestmark = pytest.mark.system
@@ -243,6 +243,21 @@ def test_a_run_option_beyond_the_allow_list_is_refused(client: Any, models: Any)
         client.run(session_id, X, config={"gpu_graph_id": "1"})
 
 
+@pytest.mark.parametrize("labels", [{"classlabels_int64s": [3, 9]}, {"classlabels_strings": ["猫", "dog"]}])
+def test_maps_come_back_as_onnxruntime_gives_them(client: Any, models: Any, labels: dict[str, Any]) -> None:
+    import onnxruntime as ort
+
+    node = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", **labels)
+    key = TensorProto.INT64 if "classlabels_int64s" in labels else TensorProto.STRING
+    value = helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    y = helper.make_value_info("y", helper.make_sequence_type_proto(value))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])
+    model = models.serialized(helper.make_graph([node], "g", [x], [y]), **{"ai.onnx.ml": 1})
+    feed = {"x": np.array([[0.25, 0.75], [1, 0]], np.float32)}
+    expected = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, feed)
+    assert client.run(client.open(model).session_id, feed) == expected
+
+
 # ── clients that do not behave ──────
 
 
@@ -302,7 +317,7 @@ def test_a_frame_over_the_limit_ends_the_connection_and_nothing_else(
 
 def test_frames_that_do_not_fit_their_header_are_refused(client: Any, models: Any) -> None:
     session_id = client.open(models.doubling()).session_id
-    for feed, frames in (
+    cases: tuple[tuple[list[tuple[str, ValueSpec]], list[bytes]], ...] = (
         ([("x", TensorSpec("float32", (4,), 1, 16))], [b"\0" * 15]),
         ([("x", TensorSpec("float32", (4,), 1, 16))], []),
         ([("x", TensorSpec("float32", (4,), 1, 16))], [b"\0" * 16, b"more"]),
@@ -310,7 +325,8 @@ def test_frames_that_do_not_fit_their_header_are_refused(client: Any, models: An
         ([("x", TensorSpec("object", (4,), 1, 16))], [b"\0" * 16]),
         ([("x", TensorSpec("float32", (4,), 1, 16, "zip"))], [b"\0" * 16]),
         ([("x", TensorSpec("float32", (4,), 1, 16))] * 2, [b"\0" * 16] * 2),
-    ):
+    )
+    for feed, frames in cases:
         client.send(m.Run(call_id=5, session_id=session_id, feed=feed), frames)
         assert isinstance(failure(client), LocalProtocolError)
     assert len(client.run(session_id, X)) == 1
