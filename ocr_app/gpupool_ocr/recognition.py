@@ -79,7 +79,7 @@ def make_batches(crops: list[Image]) -> Iterator[Batch]:
 
 
 def stack(crops: list[Image], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return crops scaled to HEIGHT and `widths` ((n,) pixels) as one uint8 array (n, 48, widest, colours), zeros right of each."""
+    """Return crops scaled to HEIGHT and `widths` ((n,) pixels) as uint8 (n, 48, widest, colours), zeros right of each."""
     colours = crops[0].shape[2]
     images = np.zeros((len(crops), HEIGHT, int(widths.max()), colours), np.uint8)
     for image, crop, width in zip(images, crops, widths.tolist(), strict=True):

@@ -7,6 +7,7 @@ The drawn pages and their texts lie in `sample_pages/` of this package.
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 from dataclasses import dataclass, field
@@ -86,11 +87,61 @@ class Sheet:
             x, y, grey = dust.randrange(self.width), dust.randrange(self.height), dust.randrange(150, 225)
             self.draw.point((x, y), (grey, grey, grey))
 
+    def barcode(self, x: int, y: int, width: int, height: int, seed: int) -> None:
+        """Draw bars that mean nothing."""
+        bars = random.Random(seed)  # noqa: S311 - nor do bars
+        end = x + width
+        while x < end:
+            thick = min(bars.choice((2, 2, 3, 5)), end - x)
+            self.draw.rectangle((x, y, x + thick - 1, y + height), INK)
+            x += thick + bars.choice((2, 3, 4))
+
+    def matrix(self, x: int, y: int, cell: int, seed: int) -> None:
+        """Draw a square code of 25 x 25 cells that means nothing, with its three corner marks."""
+        dots = random.Random(seed)  # noqa: S311 - nor do dots
+        for row in range(25):
+            for column in range(25):
+                if dots.random() < 0.5:
+                    left, top = x + column * cell, y + row * cell
+                    self.draw.rectangle((left, top, left + cell - 1, top + cell - 1), INK)
+        for left, top in ((x, y), (x + 18 * cell, y), (x, y + 18 * cell)):
+            for inset, ink in ((0, INK), (1, self.paper), (2, INK)):
+                low, high = inset * cell, (7 - inset) * cell - 1
+                self.draw.rectangle((left + low, top + low, left + high, top + high), ink)
+
+    def seal(self, x: int, y: int, text: str) -> None:
+        """Stamp an oval seal with a star and one line around the point (x, y)."""
+        for inset, width in ((0, 5), (12, 1)):
+            self.draw.ellipse((x - 130 + inset, y - 85 + inset, x + 130 - inset, y + 85 - inset), outline=RED, width=width)
+        points = [(x + 26 * r * math.sin(a), y - 30 - 26 * r * math.cos(a)) for a, r in _STAR]
+        self.draw.polygon(points, RED)
+        self.text(x, y + 10, text, 28, anchor="ma", ink=RED, bold=True)
+
+    def waves(self, ink: tuple[int, int, int]) -> None:
+        """Print the fine waves that tickets have against copying."""
+        for base in range(-30, self.height + 30, 14):
+            curve = [(x, base + 10 * math.sin(x / 38 + base / 50)) for x in range(0, self.width + 8, 8)]
+            self.draw.line(curve, ink, 1)
+
+    def lay_down(self, degrees: float, desk: tuple[int, int, int]) -> None:
+        """Lay the page on a desk, a little askew, as photographs have it."""
+        from PIL import Image
+
+        wide = Image.new("RGB", (self.width + 80, self.height + 80), desk)
+        wide.paste(self.image, (40, 40))
+        self.image = wide.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=desk)
+
     def save(self, folder: Path, name: str) -> None:
-        """Write the page and its texts."""
-        self.image.save(folder / f"{name}.png", optimize=True)
+        """Write the page, in as few colours as it needs, and its texts."""
+        from PIL import Image
+
+        self.image.quantize(256, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
         document = {"lines": self.lines}
         (folder / f"{name}.json").write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+#: A star of five points: angle and radius of its corners.
+_STAR = [(math.pi * corner / 5, 1.0 if corner % 2 == 0 else 0.4) for corner in range(10)]
 
 
 def _font(size: int, bold: bool) -> FreeTypeFont:
@@ -101,7 +152,7 @@ def _font(size: int, bold: bool) -> FreeTypeFont:
 
 def receipt() -> Sheet:
     """A shop receipt in English."""
-    sheet = Sheet(620, 1020)
+    sheet = Sheet(620, 1120)
     sheet.text(310, 50, "LANTERN HILL GROCERY", 38, anchor="ma", bold=True)
     sheet.text(310, 104, "14 Quayside Lane, Port Ellery", 24, anchor="ma")
     sheet.text(310, 138, "Tel 0555 014 2277", 24, anchor="ma")
@@ -134,13 +185,17 @@ def receipt() -> Sheet:
     sheet.rule(866, 40, 580)
     sheet.text(310, 886, "Thank you for shopping with us", 24, anchor="ma")
     sheet.text(310, 924, "Goods may be returned within 14 days", 22, anchor="ma")
+    sheet.barcode(150, 984, 320, 70, 1)
+    sheet.text(310, 1062, "208417 0061 3390", 22, anchor="ma")
     sheet.speckle(1, 900)
+    sheet.lay_down(0.9, (118, 104, 92))
     return sheet
 
 
 def train_ticket() -> Sheet:
     """A train ticket in Chinese."""
     sheet = Sheet(1000, 620, (226, 238, 246))
+    sheet.waves((206, 224, 238))
     sheet.text(50, 36, "K072915", 34, ink=RED)
     sheet.text(950, 40, "检票口 12B", 30, anchor="ra")
     sheet.text(180, 100, "青岚站", 52, anchor="ma", bold=True)
@@ -155,16 +210,18 @@ def train_ticket() -> Sheet:
     sheet.text(950, 304, "二等座", 34, anchor="ra")
     sheet.text(50, 370, "限乘当日当次车", 30)
     sheet.text(50, 424, "3702021990****2716 林知远", 32)
-    sheet.rule(490, 50, 950)
+    sheet.rule(490, 50, 760)
     sheet.text(50, 508, "报销凭证 遗失不补", 28)
     sheet.text(50, 556, "62817300541126K072915 青岚售", 26)
+    sheet.matrix(790, 370, 6, 2)
     sheet.speckle(2, 800)
+    sheet.lay_down(-1.2, (88, 92, 98))
     return sheet
 
 
 def vat_invoice() -> Sheet:
     """A VAT invoice in Chinese; its sums are right."""
-    sheet = Sheet(1400, 900)
+    sheet = Sheet(1400, 920)
     sheet.text(560, 34, "电子发票（增值税专用发票）", 44, anchor="ma", ink=RED, bold=True)
     sheet.text(1340, 44, "发票号码：26372000000084125937", 24, anchor="ra")
     sheet.text(1340, 82, "开票日期：2026年10月14日", 24, anchor="ra")
@@ -197,6 +254,7 @@ def vat_invoice() -> Sheet:
     sheet.text(1320, 632, "（小写）￥8513.80", 28, anchor="ra")
     sheet.text(80, 700, "备注：合同编号 YZ-2026-0417，三季度服务费", 26, ink=BLUE)
     sheet.text(80, 810, "开票人：苏晚晴", 26)
+    sheet.seal(1130, 790, "发票专用章")
     sheet.speckle(3, 1200)
     return sheet
 
@@ -239,7 +297,9 @@ def hotel_bill() -> Sheet:
     sheet.rule(1026, 60, 940)
     sheet.text(60, 1046, "地址：云泽市松涛路 88 号", 24)
     sheet.text(60, 1088, "Thank you and welcome back", 24)
+    sheet.matrix(790, 1042, 4, 4)
     sheet.speckle(4, 1100)
+    sheet.lay_down(-0.5, (204, 200, 192))
     return sheet
 
 

@@ -27,7 +27,7 @@ def test_bad_files_are_named_and_the_others_read(tmp_path: Path, capsys: pytest.
     assert failed == 3
     assert len(err.splitlines()) == 3
     document = json.loads(out)
-    assert (document["path"], document["page"], document["width"]) == (str(ticket), 1, 1000)
+    assert (document["path"], document["page"], document["width"]) == (str(ticket), 1, 1080)
     assert "G2187" in [line["text"] for line in document["lines"]]
     assert all(len(line["polygon"]) == 4 and 0.5 <= line["score"] <= 1 for line in document["lines"])
 
