@@ -37,15 +37,15 @@ class FileLocator:
     """Reads the file that the slice's holder keeps current: for guests, which need no token."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def locate(self, slice_id: str) -> Grant:
         """Return the slice's grant as the holder wrote it last; raise LeaseLost once the holder has removed the file."""
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8")
         except OSError as error:
             raise LeaseLost(
-                f"slice {slice_id} has ended: the program that held it is gone, and its file {self._path} with it",
+                f"slice {slice_id} has ended: the program that held it is gone, and its file {self.path} with it",
                 slice_id=slice_id,
             ) from error
         return decode_invitation(text).grant
@@ -61,8 +61,13 @@ class InvitationFile:
         _remove_orphans(folder)
 
     def write(self, grant: Grant) -> str:
-        """Write the invitation for `grant`, readable by this user alone, whole or not at all; return its text."""
+        """Write the invitation for `grant`, readable by this user alone, whole or not at all; return its text.
+
+        A forked child does not write: its parent, which holds the slice, knows better.
+        """
         text = encode_invitation(Invitation(grant=grant, file=str(self.path), url=self._url))
+        if self._pid != os.getpid():
+            return text
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.path.with_name(f".{self.path.name}")
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

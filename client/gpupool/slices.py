@@ -11,33 +11,21 @@ import atexit
 import contextlib
 import logging
 import os
-import threading
-import time
 import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gpupool.control import RETRY_S, Control
-from gpupool.forks import renew_after_fork
-from gpupool.grant import Grant
+from gpupool.control import Control
+from gpupool.grant import Grant, Invitation, encode_invitation
 from gpupool.link import Link, Traffic
-from gpupool.locator import InvitationFile, Locator
+from gpupool.locator import FileLocator, InvitationFile, Locator
 from gpupool.model_source import keep_model
 from gpupool.models import Model
 from gpupool.protocols import ModelSource
-from gpupool_wire.errors import (
-    Conflict,
-    GpupoolError,
-    LeaseLost,
-    NotAuthorized,
-    NotFound,
-    PoolUnreachable,
-    RemoteProtocolError,
-    UsageError,
-    WorkerLost,
-)
+from gpupool.reach import FAILOVER_S, Reach
+from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, RemoteProtocolError, UsageError, WorkerLost
 from gpupool_wire.home import state_home
 from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import AskUsage, ModelOptions, Usage
@@ -47,9 +35,6 @@ if TYPE_CHECKING:
     from gpupool.onnxruntime import InferenceSession
 
 _log = logging.getLogger(__name__)
-
-#: How long a call waits for its slice to be reachable again: a node is noticed as lost in 2.5 s and a worker starts in a few.
-FAILOVER_S: Final = 30.0
 
 
 class SliceUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,24 +61,15 @@ class Slice:
     def __init__(
         self, grant: Grant, locator: Locator, *, control: Control | None, holder: bool, failover_s: float = FAILOVER_S
     ) -> None:
-        self._grant = grant
-        self._locator = locator
         self._control = control
-        self._failover_s = failover_s
         self._holder_pid = os.getpid() if holder else None
-        self._finding = threading.RLock()
-        self._link: Link | None = None
-        self._missed_since: float | None = None
-        self._ended: GpupoolError | None = None
         self._invitation: InvitationFile | None = None
-        self._traffic = Traffic()
-        renew_after_fork(self)
+        self._reach = Reach(grant, locator, is_holder=lambda: self.is_holder, on_news=self._hear_news, failover_s=failover_s)
         _live.add(self)
 
     def __repr__(self) -> str:
-        grant = self._grant
+        grant, state = self.grant, self._reach.state
         role = "holder" if self.is_holder else "guest"
-        state = "ended" if self._ended else "linked" if self._link is not None and self._link.is_open else "idle"
         return (
             f"<Slice {grant.slice_id}: {grant.compute_pct} % and {format_memory(grant.memory_mib)} of {grant.kind} "
             f"{grant.node}/{grant.device} ({grant.model}), {grant.policy.value}, {role}, {state}>"
@@ -105,52 +81,47 @@ class Slice:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
-    def renew_in_child(self) -> None:
-        """Become a guest in a forked child: the link, and the slice, are the parent's."""
-        self._finding = threading.RLock()
-        self._link = None
-
     # ── what it is ──────
 
     @property
     def grant(self) -> Grant:
         """The slice as granted, resized and moved last."""
-        return self._grant
+        return self._reach.grant
 
     @property
     def slice_id(self) -> str:
         """The slice's id."""
-        return self._grant.slice_id
+        return self.grant.slice_id
 
     @property
     def node(self) -> str:
         """The node the slice is on."""
-        return self._grant.node
+        return self.grant.node
 
     @property
     def device(self) -> str:
         """The device's name on its node."""
-        return self._grant.device
+        return self.grant.device
 
     @property
     def kind(self) -> str:
         """What the device is: "cuda", "cpu" or "null"."""
-        return self._grant.kind
+        return self.grant.kind
 
     @property
     def compute_pct(self) -> int:
         """Share of the device's time, in whole per cent."""
-        return self._grant.compute_pct
+        return self.grant.compute_pct
 
     @property
     def memory_mib(self) -> int:
         """Memory limit, in MiB."""
-        return self._grant.memory_mib
+        return self.grant.memory_mib
 
     @property
     def policy(self) -> Policy:
         """Whether it may use device time that nobody else wants."""
-        return self._grant.policy
+        return self.grant.policy
 
     @property
     def is_holder(self) -> bool:
@@ -160,15 +131,12 @@ class Slice:
     @property
     def has_ended(self) -> bool:
         """Whether it is known to have been released, to have expired or to have been taken back."""
-        return self._ended is not None
+        return self._reach.ended is not None
 
     @property
     def traffic(self) -> Traffic:
         """What this process has moved for the slice so far."""
-        total = Traffic()
-        for part in (self._traffic, self._link.traffic if self._link is not None else Traffic()):
-            total.add(part)
-        return total
+        return self._reach.traffic
 
     @property
     def providers(self) -> list[str]:
@@ -224,137 +192,61 @@ class Slice:
             compute_pct=None if compute is None else parse_compute(compute),
             memory_mib=None if memory is None else parse_memory(memory),
         )
-        self._grant = msgspec.structs.replace(
-            self._grant, epoch=resized.epoch, compute_pct=resized.compute_pct, memory_mib=resized.memory_mib
+        self._reach.grant = msgspec.structs.replace(
+            self.grant, epoch=resized.epoch, compute_pct=resized.compute_pct, memory_mib=resized.memory_mib
         )
-        self._publish()
+        self._hear_news()
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which a child process joins this slice as a guest. Their values are secrets."""
+        url = self._control.url if self._control else ""
+        if isinstance(self._reach.locator, FileLocator):
+            # A guest's children follow what the holder writes, as the guest does itself.
+            invitation = Invitation(grant=self.grant, file=str(self._reach.locator.path), url=url)
+            return {"GPUPOOL_SLICE": encode_invitation(invitation)}
         if self._invitation is None:
-            url = self._control.url if self._control else ""
             self._invitation = InvitationFile(state_home() / "links", self.slice_id, url)
-        return {"GPUPOOL_SLICE": self._invitation.write(self._grant)}
+        return {"GPUPOOL_SLICE": self._invitation.write(self.grant)}
+
+    def link(self, lost: Link | None = None) -> Link:
+        """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
+        return self._reach.link(lost)
 
     def release(self) -> None:
         """Give the slice back. Idempotent; a guest only leaves it.
 
         Where the broker cannot be reached, leaving is enough: the agent sees that the holder has gone, and frees the slice.
         """
-        _live.discard(self)
-        if self._ended is None:
-            self._ended = LeaseLost(f"slice {self.slice_id} was released by this program", slice_id=self.slice_id)
-            if self.is_holder and self._control is not None:
-                try:
-                    self._control.release_slice(self.slice_id)
-                except (NotFound, LeaseLost):
-                    pass  # it had ended already
-                except GpupoolError as error:
-                    _log.warning("slice %s could not be released at the broker, so its agent will: %s", self.slice_id, error)
-        self._leave()
-        self._report_traffic()
+        if self.has_ended:
+            return
+        # From here on no call goes out, but the link stays until the broker knows: else the agent would report a lost holder.
+        self._reach.ended = LeaseLost(f"slice {self.slice_id} was released by this program", slice_id=self.slice_id)
+        if self.is_holder and self._control is not None:
+            try:
+                self._control.release_slice(self.slice_id)
+            except (NotFound, LeaseLost):
+                pass  # it had ended already
+            except GpupoolError as error:
+                _log.warning("slice %s could not be released at the broker, so its agent will: %s", self.slice_id, error)
+        self._reach.end(self._reach.ended)
 
-    def _leave(self) -> None:
-        if self._invitation is not None:
-            self._invitation.remove()
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
-            self._traffic.add(link.traffic)
+    def _hear_news(self) -> None:
+        """The slice has moved or changed its size, or has ended."""
+        if self.has_ended:
+            _live.discard(self)
+            if self._invitation is not None:
+                self._invitation.remove()
+            self._report_traffic()
+        elif self._invitation is not None:
+            self._invitation.write(self.grant)
 
     def _report_traffic(self) -> None:
         """Where GPUPOOL_TRAFFIC names a file, add a line (JSON) that says what this process moved for the slice."""
-        path = os.environ.get("GPUPOOL_TRAFFIC")
-        if path and self._traffic.questions:
-            line = msgspec.json.encode({"slice_id": self.slice_id, **msgspec.to_builtins(self._traffic)}) + b"\n"
+        path, traffic = os.environ.get("GPUPOOL_TRAFFIC"), self.traffic
+        if path and traffic.questions:
+            line = msgspec.json.encode({"slice_id": self.slice_id, **msgspec.to_builtins(traffic)}) + b"\n"
             with contextlib.suppress(OSError), open(path, "ab", buffering=0) as file:
                 file.write(line)
-
-    # ── how it is reached ──────
-
-    def link(self, lost: Link | None = None) -> Link:
-        """Return an open link other than `lost`, opening one where there is none.
-
-        Raises LeaseLost once the slice has ended, WorkerLost where it cannot be reached within the failover time.
-        """
-        present = self._link
-        if present is not None and present is not lost and present.is_open:
-            return present
-        with self._finding:
-            present = self._link
-            if present is not None and present is not lost and present.is_open:
-                return present
-            self._raise_if_ended()
-            self._link = None
-            if present is not None:
-                present.close()
-                self._traffic.add(present.traffic)
-            now = time.monotonic()
-            if self._missed_since is None:
-                self._missed_since = now
-            # Whoever comes later joins the same wait; long after it, a call still tries for a moment whether the pool is back.
-            self._link = link = self._find(max(self._missed_since + self._failover_s, now + min(ANSWER_S, self._failover_s)))
-            self._missed_since = None
-            # Released meanwhile: whoever did it may have looked for a link too early.
-            if self._ended is not None:
-                self._leave()
-            self._raise_if_ended()
-            return link
-
-    def _raise_if_ended(self) -> None:
-        if self._ended is not None:
-            raise LeaseLost(self._ended.message, **self._ended.details)
-
-    def _find(self, deadline: float) -> Link:
-        while True:
-            try:
-                return self._open_link(deadline)
-            except WorkerLost as error:
-                reason: GpupoolError = error
-            except (LeaseLost, NotFound, NotAuthorized, Conflict) as error:
-                # The door may not know yet, or not any more: only the locator can say that the slice has ended.
-                reason = error
-            self._raise_if_ended()
-            known = self._grant
-            try:
-                self._locate()
-            except (Conflict, PoolUnreachable) as error:
-                reason = error
-            if time.monotonic() >= deadline:
-                lost = LeaseLost if isinstance(reason, LeaseLost) else WorkerLost
-                raise lost(
-                    f"slice {self.slice_id} could not be reached again within {self._failover_s:.0f} s: {reason.message}",
-                    slice_id=self.slice_id,
-                ) from reason
-            if self._grant.door == known.door and self._grant.epoch == known.epoch:
-                time.sleep(RETRY_S)  # nothing new: give it time to come back, or to be placed elsewhere
-
-    def _open_link(self, deadline: float) -> Link:
-        timeout_s = max(ANSWER_S, deadline - time.monotonic())
-        return Link.open(self._grant, holder=self.is_holder, timeout_s=timeout_s, on_end=self._on_end)
-
-    def _locate(self) -> None:
-        """Learn where the slice is now; raise LeaseLost, for good, where it has ended."""
-        try:
-            self._grant = self._locator.locate(self.slice_id)
-        except (NotFound, LeaseLost) as error:
-            self._ended = LeaseLost(f"slice {self.slice_id} has ended: {error.message}", slice_id=self.slice_id)
-            _live.discard(self)
-            self._leave()
-            raise LeaseLost(self._ended.message, **self._ended.details) from error
-        self._publish()
-
-    def _publish(self) -> None:
-        if self._invitation is not None and self.is_holder:
-            self._invitation.write(self._grant)
-
-    def _on_end(self, link: Link, error: GpupoolError) -> None:
-        """The keeper says that `link` has ended. A holder moves at once: where it has no link, its slice would be freed."""
-        _log.info("the link of slice %s to %s ended: %s", self.slice_id, link.worker, error.message)
-        if self._ended is not None or not self.is_holder or self._link is not link:
-            return
-        with contextlib.suppress(GpupoolError):
-            self.link(link)
 
 
 _live: weakref.WeakSet[Slice] = weakref.WeakSet()

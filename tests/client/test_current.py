@@ -10,6 +10,7 @@ import pytest
 
 import gpupool
 from gpupool.current import _Current, join_as_guest
+from gpupool.grant import decode_invitation
 from gpupool.pool import Pool
 from gpupool_wire.errors import UsageError
 
@@ -66,6 +67,15 @@ def test_a_guest_with_a_token_asks_the_broker_where_its_slice_is(pool: Pool, fak
         old_worker.kill()
         assert np.array_equal(guest.open_model(b"weights").run({"x": numbers})[0], numbers * 2)
         guest.release()
+
+
+def test_a_guest_passes_on_what_its_own_parent_gave_it(pool: Pool, home: Path) -> None:
+    with pool.slice(25, 64) as held:
+        given = held.environment()["GPUPOOL_SLICE"]
+        guest = join_as_guest(given, {})
+        assert decode_invitation(guest.environment()["GPUPOOL_SLICE"]).file == decode_invitation(given).file
+        guest.release()
+        assert Path(decode_invitation(given).file).exists()
 
 
 def test_nonsense_in_the_environment_is_named(current: Any, monkeypatch: pytest.MonkeyPatch) -> None:
