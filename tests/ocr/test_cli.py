@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,27 @@ def test_a_size_that_cannot_be_is_refused(app: typer.Typer) -> None:
     done = CliRunner().invoke(app, ["ocr", "--compute", "250", str(samples.paths()[0])])
     assert done.exit_code != 0
     assert "250" in str(done.exception) + done.output
+
+
+def test_a_bar_is_shown_on_a_terminal_and_the_text_stays_clear_of_it(tmp_path: Path) -> None:
+    program = "import typer; from gpupool_ocr.cli import register; app = typer.Typer(); register(app); app()"
+    screen, terminal = os.openpty()
+    with os.fdopen(screen, "rb", buffering=0) as shown:
+        command = [sys.executable, "-c", program, "--local", str(samples.paths()[1])]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm"}, text=True
+        ) as run:
+            os.close(terminal)
+            seen = b""
+            with contextlib.suppress(OSError):  # how Linux reports that nobody holds the terminal any more
+                while chunk := shown.read(4096):
+                    seen += chunk
+            text = run.communicate(timeout=100)[0]
+    assert run.returncode == 0
+    assert b"reading" in seen
+    assert b"1/1" in seen
+    assert "G2187" in text.splitlines()
+    assert "\x1b" not in text
 
 
 def test_the_command_line_is_quick_to_import() -> None:
