@@ -15,22 +15,19 @@ Life of a slice:   requested ──> live ──> released | expired | lost
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import singledispatchmethod
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.books import Books
 from gpupool_broker.core.placement import Ask, NoRoom, Plan, place
 from gpupool_broker.core.state import Device, Node, Slice, SliceState
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, NotFound, SliceRefused
 from gpupool_wire.limits import AGENT_LOST_S, LEASE_S
 from gpupool_wire.messages import Assignment, RequestSlice
 
-#: Answers are remembered for repeats of a request: as many as a busy broker gives in about an hour.
-MAX_ANSWERS = 100_000
-#: Ended slices are shown for a while, then only the journal has them.
-MAX_ENDED = 10_000
 #: More waiting requests than that and the queue itself is the outage.
 MAX_WAITING = 100_000
 #: Use is journalled per slice at most this often; what is left is journalled when the slice ends.
@@ -52,21 +49,15 @@ class Waiting:
         self.reason = reason
 
 
-class Pool:
-    """Nodes, devices, slices and the queue. `handle` is the only door for events, `apply` the only one for facts."""
+class Pool(Books):
+    """The books, the queue, and the decisions. Events come in by `handle`, facts by the books' `apply`, nothing by any other door."""
 
     def __init__(self, ids: Callable[[], str]) -> None:
+        super().__init__()
         self._new_id = ids
-        self.nodes: dict[str, Node] = {}
-        self.slices: dict[str, Slice] = {}
         self.waiting: deque[Waiting] = deque()
-        #: request id → slice id of the answer it got.
-        self._answers: OrderedDict[str, str] = OrderedDict()
-        self._ended: deque[str] = deque()
-        self._stranded: dict[str, int | None] = {}
         self._heard_ms: dict[str, int] = {}
         self._unrolled: dict[str, tuple[int, int, int, int]] = {}
-        self.memory_bytes: dict[str, int] = {}
 
     def __repr__(self) -> str:
         up = sum(node.is_up for node in self.nodes.values())
@@ -84,7 +75,7 @@ class Pool:
         raise AssertionError(f"no handler for {type(event).__name__}")
 
     @_handle.register
-    def _(self, event: e.AgentGreeted) -> tuple[Facts, Effects]:
+    def _on_agent_greeted(self, event: e.AgentGreeted) -> tuple[Facts, Effects]:
         self._heard_ms[event.node] = event.now_ms
         joined = f.NodeJoined(
             at_ms=event.at_ms,
@@ -108,7 +99,7 @@ class Pool:
         return [*facts, joined], [e.WelcomeAgent(caller=event.caller, node=event.node, slices=tuple(kept))]
 
     @_handle.register
-    def _(self, event: e.AgentBeat) -> tuple[Facts, Effects]:
+    def _on_agent_beat(self, event: e.AgentBeat) -> tuple[Facts, Effects]:
         node = self.nodes.get(event.node)
         if node is None or not node.is_up:
             return [], [e.GreetAnew(caller=event.caller, node=event.node)]
@@ -127,12 +118,12 @@ class Pool:
         return facts, effects
 
     @_handle.register
-    def _(self, event: e.AgentLeft) -> tuple[Facts, Effects]:
+    def _on_agent_left(self, event: e.AgentLeft) -> tuple[Facts, Effects]:
         node = self.nodes.get(event.node)
         return self._lose_node(node, event, event.reason or "the agent left") if node and node.is_up else ([], [])
 
     @_handle.register
-    def _(self, event: e.SliceRequested) -> tuple[Facts, Effects]:
+    def _on_slice_requested(self, event: e.SliceRequested) -> tuple[Facts, Effects]:
         request = event.request
         if known := self._answers.get(request.request_id):
             return [], [self._answer(event.caller, known, event.tenant)]
@@ -146,7 +137,7 @@ class Pool:
         return [], [e.AnswerError(caller=event.caller, error=SliceRefused(plan.message, **plan.details))]
 
     @_handle.register
-    def _(self, event: e.ResizeRequested) -> tuple[Facts, Effects]:
+    def _on_resize_requested(self, event: e.ResizeRequested) -> tuple[Facts, Effects]:
         if event.request_id in self._answers:
             return [], [self._answer(event.caller, event.slice_id, event.tenant)]
         try:
@@ -168,7 +159,7 @@ class Pool:
         return [fact], [e.AssignSlice(node=slice_.node, slice=assignment), answer]
 
     @_handle.register
-    def _(self, event: e.ReleaseRequested) -> tuple[Facts, Effects]:
+    def _on_release_requested(self, event: e.ReleaseRequested) -> tuple[Facts, Effects]:
         if event.request_id in self._answers:
             return [], [self._answer(event.caller, event.slice_id, event.tenant)]
         try:
@@ -179,17 +170,17 @@ class Pool:
         return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
 
     @_handle.register
-    def _(self, event: e.LocateRequested) -> tuple[Facts, Effects]:
+    def _on_locate_requested(self, event: e.LocateRequested) -> tuple[Facts, Effects]:
         return [], [self._answer(event.caller, event.slice_id, event.tenant)]
 
     @_handle.register
-    def _(self, event: e.Restarted) -> tuple[Facts, Effects]:
+    def _on_restarted(self, event: e.Restarted) -> tuple[Facts, Effects]:
         self._heard_ms = {node.node: event.now_ms for node in self.nodes.values() if node.is_up}
         self._stranded = dict.fromkeys(self._stranded)
         return [], []
 
     @_handle.register
-    def _(self, event: e.Ticked) -> tuple[Facts, Effects]:
+    def _on_ticked(self, event: e.Ticked) -> tuple[Facts, Effects]:
         """One decision a tick, so that each sees the last one applied; the shell ticks until nothing is left to decide."""
         for node in self.nodes.values():
             if node.is_up and event.now_ms - self._heard_ms.setdefault(node.node, event.now_ms) > AGENT_LOST_S * 1000:
@@ -351,118 +342,6 @@ class Pool:
     def _slices_on(self, node: str) -> list[Slice]:
         known = self.nodes.get(node)
         return [self.slices[i] for device in known.devices.values() for i in sorted(device.slices)] if known else []
-
-    # ── facts ──────
-
-    @singledispatchmethod
-    def apply(self, fact: f.Fact) -> None:
-        """Change the state as a fact says. The only place where it changes."""
-        raise AssertionError(f"no rule for {type(fact).__name__}")
-
-    @apply.register
-    def _(self, fact: f.NodeJoined) -> None:
-        known = self.nodes[fact.node].devices if fact.node in self.nodes else {}
-        devices: dict[str, Device] = {}
-        for info in fact.devices:
-            old = known.get(info.device)
-            unchanged = old is not None and old.info == info
-            devices[info.device] = old if old and unchanged else Device.empty(fact.node, info)
-        self.nodes[fact.node] = Node(
-            node=fact.node,
-            door=fact.door,
-            door_key=fact.door_key,
-            labels=fact.labels,
-            joined_ms=fact.at_ms,
-            devices=devices,
-        )
-
-    @apply.register
-    def _(self, fact: f.NodeLost) -> None:
-        self.nodes[fact.node].is_up = False
-
-    @apply.register
-    def _(self, fact: f.SliceGranted) -> None:
-        slice_ = Slice(
-            slice_id=fact.slice_id,
-            epoch=fact.epoch,
-            tenant=fact.tenant,
-            node=fact.node,
-            device=fact.device,
-            compute_pct=fact.compute_pct,
-            memory_mib=fact.memory_mib,
-            policy=fact.policy,
-            hold=fact.hold,
-            kind=fact.kind,
-            label=fact.label,
-            holder=fact.holder,
-            client_key=fact.client_key,
-            created_ms=fact.at_ms,
-        )
-        self.slices[fact.slice_id] = slice_
-        self._take(slice_)
-        self._remember(fact.request_id, fact.slice_id)
-
-    @apply.register
-    def _(self, fact: f.SliceResized) -> None:
-        slice_ = self.slices[fact.slice_id]
-        self._give_back(slice_)
-        slice_.epoch, slice_.compute_pct, slice_.memory_mib = fact.epoch, fact.compute_pct, fact.memory_mib
-        self._take(slice_)
-        self._remember(fact.request_id, fact.slice_id)
-
-    @apply.register
-    def _(self, fact: f.SliceStranded) -> None:
-        slice_ = self.slices[fact.slice_id]
-        self._give_back(slice_)
-        slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState.STRANDED, fact.reason
-        self._stranded[fact.slice_id] = None
-
-    @apply.register
-    def _(self, fact: f.SliceMoved) -> None:
-        slice_ = self.slices[fact.slice_id]
-        slice_.epoch, slice_.node, slice_.device = fact.epoch, fact.node, fact.device
-        slice_.state, slice_.reason = SliceState.LIVE, ""
-        self._stranded.pop(fact.slice_id, None)
-        self._take(slice_)
-
-    @apply.register
-    def _(self, fact: f.SliceEnded) -> None:
-        slice_ = self.slices[fact.slice_id]
-        if slice_.state is SliceState.LIVE:
-            self._give_back(slice_)
-        self._stranded.pop(fact.slice_id, None)
-        self.memory_bytes.pop(fact.slice_id, None)
-        slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState(fact.how), fact.reason
-        slice_.ended_ms = fact.at_ms
-        self._remember(fact.request_id, fact.slice_id)
-        self._ended.append(fact.slice_id)
-        if len(self._ended) > MAX_ENDED:
-            self.slices.pop(self._ended.popleft(), None)
-
-    @apply.register
-    def _(self, fact: f.SliceUsed) -> None:
-        if slice_ := self.slices.get(fact.slice_id):
-            slice_.device_ns += fact.device_ns
-            slice_.throttled_ns += fact.throttled_ns
-            slice_.calls += fact.calls
-
-    def _take(self, slice_: Slice) -> None:
-        device = self.nodes[slice_.node].devices[slice_.device]
-        device.compute_free_pct -= slice_.compute_pct
-        device.memory_free_mib -= device.booked_mib(slice_.memory_mib)
-        device.slices.add(slice_.slice_id)
-
-    def _give_back(self, slice_: Slice) -> None:
-        device = self.nodes[slice_.node].devices[slice_.device]
-        device.compute_free_pct += slice_.compute_pct
-        device.memory_free_mib += device.booked_mib(slice_.memory_mib)
-        device.slices.remove(slice_.slice_id)
-
-    def _remember(self, request_id: str, slice_id: str) -> None:
-        if request_id:
-            self._answers[request_id] = slice_id
-            if len(self._answers) > MAX_ANSWERS:
-                self._answers.popitem(last=False)
 
 
 def _ask(request: RequestSlice) -> Ask:
