@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Pool(Books):
-    """The books, the queue, and the decisions. Events come in by `handle`, facts by the books' `apply`, nothing by any other door."""
+    """The books, the queue, and the decisions: `handle` is the door for events, the books' `apply` the door for facts."""
 
     def __init__(self, ids: Callable[[], str]) -> None:
         super().__init__()
