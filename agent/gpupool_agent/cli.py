@@ -20,7 +20,7 @@ def agent(
         typer.Option(help="Joins this node the first time.", envvar="GPUPOOL_JOIN_TOKEN", show_default=False),
     ] = "",
     node: Annotated[str, typer.Option(help="This node's name; its host name if not given.", envvar="GPUPOOL_NODE")] = "",
-    bind: Annotated[str, typer.Option(help="The door's address.", envvar="GPUPOOL_BIND")] = "127.0.0.1:7200",
+    bind: Annotated[str, typer.Option(help="The door's address.", envvar="GPUPOOL_AGENT_BIND")] = "127.0.0.1:7200",
     advertise: Annotated[
         str, typer.Option(help="Host or host:port clients reach the door at, where it is not --bind.", envvar="GPUPOOL_ADVERTISE")
     ] = "",

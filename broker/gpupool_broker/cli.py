@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def broker(
-    bind: Annotated[str, typer.Option(help="Control port for clients and agents.", envvar="GPUPOOL_BIND")] = "127.0.0.1:7100",
+    bind: Annotated[
+        str, typer.Option(help="Control port for clients and agents.", envvar="GPUPOOL_BROKER_BIND")
+    ] = "127.0.0.1:7100",
     http: Annotated[str, typer.Option(help="REST.", envvar="GPUPOOL_HTTP")] = "127.0.0.1:7180",
     home: Annotated[Path | None, typer.Option(help="State directory.", envvar="GPUPOOL_HOME")] = None,
     database: Annotated[
