@@ -27,7 +27,14 @@ LOOK_S: Final = 0.1
 #: A join token is used within the second.
 JOIN_TOKEN_S: Final = 600
 #: Settings of one part that another part would misread as its own.
-_OF_ONE_PART: Final = ("GPUPOOL_BIND", "GPUPOOL_HTTP", "GPUPOOL_READY_FILE", "GPUPOOL_ADMIN_TOKEN_FILE", "GPUPOOL_NODE")
+_OF_ONE_PART: Final = (
+    "GPUPOOL_BROKER_BIND",
+    "GPUPOOL_AGENT_BIND",
+    "GPUPOOL_HTTP",
+    "GPUPOOL_READY_FILE",
+    "GPUPOOL_ADMIN_TOKEN_FILE",
+    "GPUPOOL_NODE",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
