@@ -23,7 +23,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from gpupool_wire.errors import ErrorInfo, GpupoolError, RemoteProtocolError
+from gpupool_wire.errors import ErrorInfo, RemoteProtocolError, WorkerLost
 from gpupool_wire.messages import Compute, Count, Key, Memory, Name
 from gpupool_wire.units import Policy
 
@@ -192,10 +192,11 @@ ToWorker = Start | Admit | Change | Grant | Stop
 ToAgent = Ready | Fault | Want | Unwant | Settle | Alive | Changed | Refused | LinkGone | Use
 
 
-class ChannelClosed(GpupoolError, ConnectionError):
-    """The other end of the worker's channel is closed."""
+class ChannelClosed(WorkerLost):
+    """The other end of the worker's channel is closed.
 
-    code = "channel_closed"
+    To a client that is a lost worker: its call was not executed, or its result cannot be told, and it is repeated elsewhere.
+    """
 
 
 _encode = msgspec.msgpack.Encoder().encode
