@@ -1,6 +1,6 @@
 """Pages per second and bytes per page: RapidOCR local, the same program under `gpupool run`, and the pool's own reader.
 
-    python -m bench.ocr [--pages N] [--rounds N]
+    python -m bench.ocr [--pages N] [--rounds N] [--documents]
 
 Every contender reads the same pages in its own process on the same cores; opening models is not counted. The three take turns,
 and a ratio is taken within its round. Bytes are what the client's sockets carried for those pages, both ways, without models
@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import gpupool
 from bench.paired import run_paired
 
-RECEIPTS = Path("../shared/data/ocr/receipts/img")
+DATA = Path("../shared/data/ocr")
 PROGRAMS = Path(__file__).parent / "programs"
 RAPIDOCR = [sys.executable, str(PROGRAMS / "rapidocr_pages.py")]
 COMMANDS = {
@@ -36,7 +37,7 @@ class Contender:
     def __init__(self, name: str, pages: list[str]) -> None:
         self.command = [*COMMANDS[name], *pages]
         self.pages = len(pages)
-        self.read: list[dict[str, object]] = []
+        self.read: list[dict[str, Any]] = []
         self.moved_bytes = 0
 
     def pages_per_second(self) -> float:
@@ -50,29 +51,35 @@ class Contender:
             rows = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
         self.moved_bytes = sum(row["sent_bytes"] + row["received_bytes"] for row in rows)
         self.read = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        return self.pages / sum(float(str(page["seconds"])) for page in self.read)
+        return self.pages / sum(page["seconds"] for page in self.read)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--documents", action="store_true", help="read the eight documents too")
     arguments = parser.parse_args()
-    pages = [str(page) for page in sorted(RECEIPTS.glob("*.jpg"))[: arguments.pages]]
+    pages = [str(page) for page in sorted((DATA / "receipts/img").glob("*.jpg"))[: arguments.pages]]
+    if arguments.documents:
+        pages += [str(page) for page in sorted((DATA / "documents").glob("*.jpg"))]
     contenders = {name: Contender(name, pages) for name in COMMANDS}
     with gpupool.embedded_pool():
         for contender in contenders.values():
             contender.pages_per_second()  # fills the agent's model cache and the page cache
         paired = run_paired({name: contender.pages_per_second for name, contender in contenders.items()}, arguments.rounds)
-    print(f"{len(pages)} receipts, {arguments.rounds} rounds, {os.cpu_count()} cores\n")
+    print(f"{len(pages)} pages, {arguments.rounds} rounds, {os.cpu_count()} cores\n")
     print(paired.table("pages/s"))
     print()
     for name, contender in contenders.items():
         # The first page is read twice, see the programs.
         print(f"{name:28} {contender.moved_bytes / (contender.pages + 1) / 1e6:10.2f} MB per page")
     local, remote = contenders["RapidOCR, local"].read, contenders["RapidOCR, gpupool run"].read
-    same = sum(one["texts"] == other["texts"] for one, other in zip(local, remote, strict=True))
-    print(f"\ntexts of RapidOCR under gpupool run identical to local on {same} of {len(local)} pages")
+    same = [one["texts"] == other["texts"] for one, other in zip(local, remote, strict=True)]
+    pairs = [pair for one, other in zip(local, remote, strict=True) for pair in zip(one["scores"], other["scores"], strict=True)]
+    apart = max((abs(one - other) for one, other in pairs), default=0.0)
+    print("\nRapidOCR under gpupool run against local:")
+    print(f"texts identical on {sum(same)} of {len(same)} pages, scores at most {apart:g} apart")
 
 
 if __name__ == "__main__":
