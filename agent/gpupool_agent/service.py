@@ -22,6 +22,7 @@ import zmq
 from gpupool_agent.broker_link import BrokerLink
 from gpupool_agent.channel import ToAgent
 from gpupool_agent.core.slices import SliceTable
+from gpupool_agent.core.throttle import Standing
 from gpupool_agent.core.uplink import Dial, GiveUp, Greet, SendBeat, State, Uplink
 from gpupool_agent.core.uplink import Effect as UplinkEffect
 from gpupool_agent.core.usage import UsageBook
@@ -267,6 +268,7 @@ class AgentService:
                 case Greet(with_join_token=with_join_token):
                     self._link.send(self._hello(self.settings.join_token if with_join_token else self._state.credential))
                 case SendBeat(seq=seq):
+                    self._book.achieved(self._shares())
                     self._link.send(Beat(seq=seq, lost=self._table.lost(now_ns), use=self._book.report(seq)))
                 case GiveUp(error=error):
                     self._fail(from_info(error))
@@ -296,6 +298,18 @@ class AgentService:
             cache_bytes=self.settings.model_cache_bytes,
         )
 
+    def _shares(self) -> dict[str, tuple[int, int]]:
+        """Return the epoch of every slice here, and its share of the last ten seconds in thousandths of a per cent."""
+        standing = self._standing()
+        return {
+            assignment.slice_id: (assignment.epoch, round(1000 * row.achieved_10s_pct))
+            for assignment in self._table.assignments()
+            if (row := standing.get(assignment.slice_id)) is not None
+        }
+
+    def _standing(self) -> dict[str, Standing]:
+        return {slice_id: row for turns in self._turns.values() for slice_id, row in turns.standing.items()}
+
     def _take_snapshot(self) -> None:
         self.snapshot = Snapshot(
             broker_is_up=self._uplink.is_up,
@@ -303,7 +317,7 @@ class AgentService:
             workers=len(self._hosting),
             worker_starts=self._hosting.starts,
             worker_deaths=self._hosting.deaths,
-            standing={slice_id: row for turns in self._turns.values() for slice_id, row in turns.standing.items()},
+            standing=self._standing(),
             forfeits={name: turns.forfeits for name, turns in self._turns.items()},
         )
 

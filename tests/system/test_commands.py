@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gpupool
@@ -47,6 +48,24 @@ def test_slices_are_shown_as_they_are(command: Any, held: Slice) -> None:
     table = command("slices").stdout
     assert held.slice_id in table
     assert "[bold]mine[/bold]" in table  # texts of others are no markup
+
+
+def test_top_shows_what_a_busy_slice_has_against_its_grant(command: Any, held: Slice, doubling: bytes, until: Any) -> None:
+    model = held.open_model(doubling)
+
+    def shown() -> Any:
+        for _ in range(200):
+            model.run({"x": np.ones(4, np.float32)})
+        top = json.loads(command("top", "--json").stdout)
+        row = next(one for one in top["slices"] if one["slice_id"] == held.slice_id)
+        (device,) = top["devices"]
+        return row["achieved_10s_pct"] > 0 and row["memory_used_bytes"] > 0 and device["busy_pct"] >= row["achieved_10s_pct"]
+
+    until(shown)
+    assert held.usage().achieved_millipct > 0
+    table = command("top").stdout
+    assert held.slice_id in table
+    assert "granted %" in table
 
 
 def test_resize_and_release(command: Any, system_pool: Any) -> None:

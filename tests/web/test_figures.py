@@ -17,6 +17,7 @@ DEVICE = {
     "memory_mib": 4096,
     "compute_allocated_pct": 30,
     "memory_allocated_mib": 1024,
+    "busy_pct": 21.5,
     "slices": 1,
 }
 SLICE = {
@@ -36,6 +37,8 @@ SLICE = {
     "device_ms": 1500.0,
     "throttled_ms": 20.0,
     "calls": 7,
+    "achieved_10s_pct": 21.5,
+    "achieved_pct": 3.2,
 }
 LOST = {**DEVICE, "node": "n2", "state": "lost", "compute_allocated_pct": 90}
 
@@ -44,12 +47,13 @@ def test_the_overview_counts_only_what_is_up() -> None:
     shown = {figure.title: figure for figure in figures.overview([{"state": "up"}, {"state": "lost"}], [DEVICE, LOST], [SLICE])}
     assert shown["Nodes up"].text == "1 of 2"
     assert shown["Compute allocated"].text == "30 % of 100 %"
+    assert shown["Compute in use"].text == "22 % of 100 %"
     assert shown["Memory allocated"].fraction == 0.25
     assert shown["Slices live"].text == "1"
 
 
 def test_an_empty_pool_divides_by_nothing() -> None:
-    assert [figure.fraction for figure in figures.overview([], [], [])] == [0.0] * 5
+    assert [figure.fraction for figure in figures.overview([], [], [])] == [0.0] * 6
 
 
 def test_a_devices_bars_are_its_own_live_slices() -> None:
@@ -58,7 +62,10 @@ def test_a_devices_bars_are_its_own_live_slices() -> None:
     (compute,) = figures.compute_segments(DEVICE, [SLICE, elsewhere, stranded])
     (memory,) = figures.memory_segments(DEVICE, [SLICE, elsewhere, stranded])
     assert (compute.width, memory.width, compute.label) == (30.0, 25.0, "ocr")
-    assert compute.title == "s-1 · ocr · 30 % burst, 1 GiB"
+    (busy,) = figures.busy_segments(DEVICE, [SLICE, elsewhere, stranded])
+    assert busy.width == 21.5
+    assert figures.busy_segments(DEVICE, [{**SLICE, "achieved_10s_pct": 0.0}]) == []
+    assert compute.title == "s-1 · ocr · 30 % burst (had 21.5 % in 10 s), 1 GiB"
 
 
 def test_a_tenant_keeps_its_colour() -> None:

@@ -80,9 +80,16 @@ def overview(nodes: Sequence[Json], devices: Sequence[Json], slices: Sequence[Js
         Figure(title="Nodes up", used=nodes_up, total=len(nodes), text=f"{nodes_up} of {len(nodes)}"),
         Figure(title="Devices up", used=len(up), total=len(devices), text=f"{len(up)} of {len(devices)}"),
         Figure(title="Compute allocated", used=compute, total=100 * len(up), text=f"{compute} % of {100 * len(up)} %"),
+        _busy(up),
         Figure(title="Memory allocated", used=memory, total=offered, text=f"{memory_text(memory)} of {memory_text(offered)}"),
         Figure(title="Slices live", used=live, total=len(slices), text=f"{live}"),
     ]
+
+
+def _busy(up: Sequence[Json]) -> Figure:
+    """Return what devices did in the last ten seconds, against what they could have done."""
+    busy = sum(device["busy_pct"] for device in up)
+    return Figure(title="Compute in use", used=round(busy), total=100 * len(up), text=f"{busy:.0f} % of {100 * len(up)} %")
 
 
 def colour_of(tenant: str) -> str:
@@ -93,6 +100,11 @@ def colour_of(tenant: str) -> str:
 def compute_segments(device: Json, slices: Sequence[Json]) -> list[Segment]:
     """Return the bar of a device's compute."""
     return [_segment(slice_, float(slice_["compute_pct"])) for slice_ in _on(device, slices)]
+
+
+def busy_segments(device: Json, slices: Sequence[Json]) -> list[Segment]:
+    """Return the bar of what a device did in the last ten seconds, and for whom."""
+    return [_segment(slice_, slice_["achieved_10s_pct"]) for slice_ in _on(device, slices) if slice_["achieved_10s_pct"]]
 
 
 def memory_segments(device: Json, slices: Sequence[Json]) -> list[Segment]:
@@ -106,7 +118,8 @@ def _on(device: Json, slices: Sequence[Json]) -> list[Json]:
 
 
 def _segment(slice_: Json, width: float) -> Segment:
-    what = f"{slice_['compute_pct']} % {slice_['policy']}, {memory_text(slice_['memory_mib'])}"
+    had = f"had {slice_['achieved_10s_pct']:.1f} % in 10 s"
+    what = f"{slice_['compute_pct']} % {slice_['policy']} ({had}), {memory_text(slice_['memory_mib'])}"
     return Segment(
         label=slice_["tenant"],
         title=f"{slice_['slice_id']} · {slice_['tenant']} · {what}",
@@ -125,6 +138,7 @@ def slice_rows(slices: Sequence[Json], now: datetime) -> list[Json]:
             "place": f"{slice_['node']} / {slice_['device']}",
             "kind": slice_["kind"],
             "compute": f"{slice_['compute_pct']} %",
+            "achieved": f"{slice_['achieved_10s_pct']:.1f} %",
             "policy": slice_["policy"],
             "memory": memory_text(slice_["memory_mib"]),
             "used": f"{slice_['device_ms'] / 1000:.2f} s",

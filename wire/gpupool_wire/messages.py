@@ -271,6 +271,8 @@ class SliceUse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     throttled_ns: Count
     calls: Count
     memory_bytes: Count
+    #: Share of the device's time in the last ten seconds, in thousandths of a per cent.
+    achieved_millipct: Count = 0
 
 
 class LinkLost(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -17,7 +17,7 @@ from gpupool_broker.api.metrics import render
 from gpupool_broker.core import events as e
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
-from gpupool_broker.service import Broker
+from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.store.sql import SqlStore, Token
 from gpupool_broker.tokens import ADMIN, FINANCE, TENANT, TokenDesk
 from gpupool_wire.errors import GpupoolError, NotAuthorized, NotFound
@@ -108,21 +108,23 @@ def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: 
     @app.get("/api/v1/nodes", tags=["inventory"])
     def nodes(_token: Token = reader) -> list[shapes.NodeShape]:
         """Every node that ever joined."""
-        return broker.read(lambda pool: [shapes.node_shape(node) for _, node in sorted(pool.nodes.items())])
+        return broker.read(lambda pool: [shapes.node_shape(pool, node) for _, node in sorted(pool.nodes.items())])
 
     @app.get("/api/v1/devices", tags=["inventory"])
     def devices(_token: Token = reader) -> list[shapes.DeviceShape]:
         """Every device and how much of it is given out."""
         return broker.read(
             lambda pool: [
-                shapes.device_shape(node, device) for _, node in sorted(pool.nodes.items()) for device in node.devices.values()
+                shapes.device_shape(pool, node, device)
+                for _, node in sorted(pool.nodes.items())
+                for device in node.devices.values()
             ]
         )
 
 
 def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401
     def shown(slice_: Slice) -> shapes.SliceShape:
-        return broker.read(lambda pool: shapes.slice_shape(pool, slice_))
+        return broker.read(lambda pool: shapes.slice_shape(pool, slice_, wall_ms()))
 
     @app.get("/api/v1/slices", tags=["slices"])
     def slices(
@@ -134,7 +136,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         only = token.tenant if token.role == TENANT else tenant
         return broker.read(
             lambda pool: [
-                shapes.slice_shape(pool, slice_)
+                shapes.slice_shape(pool, slice_, wall_ms())
                 for slice_ in pool.slices.values()
                 if (state == "all" or not slice_.state.is_over) and (only is None or slice_.tenant == only)
             ]
@@ -165,7 +167,9 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
     @app.get("/api/v1/slices/{slice_id}", tags=["slices"])
     def one(slice_id: SliceId, token: Token = reader) -> shapes.SliceStory:
         """One slice, and what happened to it."""
-        shape = broker.read(lambda pool: shapes.slice_shape(pool, _visible(pool.slices.get(slice_id), slice_id, token)))
+        shape = broker.read(
+            lambda pool: shapes.slice_shape(pool, _visible(pool.slices.get(slice_id), slice_id, token), wall_ms())
+        )
         story = [
             shapes.StoryLine(at=shapes.moment(fact.at_ms), fact=type(fact).__name__, text=tell(fact))
             for fact in store.facts_of(slice_id)

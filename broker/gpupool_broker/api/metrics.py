@@ -7,7 +7,10 @@ gpupool_device_memory_bytes{node,device,kind}                memory offered
 gpupool_slices{state,tenant}                                 slices by state
 gpupool_slice_device_seconds_total{slice,tenant,device}      device time used by a live slice
 gpupool_slice_throttled_seconds_total{slice,tenant,device}   time its calls waited for their share
+gpupool_slice_compute_granted_ratio{slice,tenant,device}     share of the device's time it was promised
+gpupool_slice_compute_achieved_ratio{slice,tenant,device}    share it had in the last ten seconds
 gpupool_slice_memory_used_bytes{slice,tenant,device}         memory it uses
+gpupool_device_busy_ratio{node,device,kind}                  share of the last ten seconds in which the device executed
 gpupool_requests_waiting                                     requests in the queue
 """
 
@@ -20,7 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from gpupool_broker.core.pool import Pool
-from gpupool_broker.core.state import SliceState
+from gpupool_broker.core.state import Lately, SliceState
 from gpupool_wire.units import MIB
 
 
@@ -39,6 +42,7 @@ class _PoolCollector:
         compute = GaugeMetricFamily("gpupool_device_compute_allocated_percent", "Compute given out", labels=labels)
         memory = GaugeMetricFamily("gpupool_device_memory_allocated_bytes", "Memory given out", labels=labels)
         offered = GaugeMetricFamily("gpupool_device_memory_bytes", "Memory offered", labels=labels)
+        busy = GaugeMetricFamily("gpupool_device_busy_ratio", "Share of the last ten seconds in use", labels=labels)
         for node in self._pool.nodes.values():
             up.add_metric([node.node], int(node.is_up))
             for device in node.devices.values():
@@ -46,7 +50,8 @@ class _PoolCollector:
                 compute.add_metric(where, 100 - device.compute_free_pct)
                 memory.add_metric(where, (device.info.memory_mib - device.memory_free_mib) * MIB)
                 offered.add_metric(where, device.info.memory_mib * MIB)
-        yield from (up, compute, memory, offered)
+                busy.add_metric(where, self._pool.busy_millipct(device) / 100_000)
+        yield from (up, compute, memory, offered, busy)
 
     def _slices(self) -> Iterator[Metric]:
         labels = ["slice", "tenant", "device"]
@@ -54,6 +59,8 @@ class _PoolCollector:
         device_time = CounterMetricFamily("gpupool_slice_device_seconds", "Device time used", labels=labels)
         throttled = CounterMetricFamily("gpupool_slice_throttled_seconds", "Time calls waited for their share", labels=labels)
         memory = GaugeMetricFamily("gpupool_slice_memory_used_bytes", "Memory used", labels=labels)
+        granted = GaugeMetricFamily("gpupool_slice_compute_granted_ratio", "Share promised", labels=labels)
+        achieved = GaugeMetricFamily("gpupool_slice_compute_achieved_ratio", "Share had in the last ten seconds", labels=labels)
         states: Counter[tuple[str, str]] = Counter()
         for slice_ in self._pool.slices.values():
             states[slice_.state.value, slice_.tenant] += 1
@@ -62,10 +69,13 @@ class _PoolCollector:
                 which = [slice_.slice_id, slice_.tenant, f"{slice_.node}/{slice_.device}"]
                 device_time.add_metric(which, device_ns / 1e9)
                 throttled.add_metric(which, throttled_ns / 1e9)
-                memory.add_metric(which, self._pool.memory_bytes.get(slice_.slice_id, 0))
+                lately = self._pool.lately.get(slice_.slice_id, Lately())
+                memory.add_metric(which, lately.memory_bytes)
+                granted.add_metric(which, slice_.compute_pct / 100)
+                achieved.add_metric(which, lately.achieved_millipct / 100_000)
         for (state, tenant), number in states.items():
             count.add_metric([state, tenant], number)
-        yield from (count, device_time, throttled, memory)
+        yield from (count, device_time, throttled, granted, achieved, memory)
 
 
 def render(pool: Pool) -> str:

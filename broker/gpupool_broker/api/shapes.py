@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpupool_broker.core.pool import Pool
-from gpupool_broker.core.state import Device, Node, Slice, SliceState
+from gpupool_broker.core.state import Device, Lately, Node, Slice
 from gpupool_broker.store.sql import Token
 from gpupool_wire.units import Hold, Policy
 
@@ -37,6 +37,8 @@ class NodeShape(BaseModel):
     door: str
     labels: dict[str, str]
     joined_at: datetime
+    #: Of the last beat this broker heard; None where it has heard none since it started.
+    last_seen_at: datetime | None
     devices: int
     slices: int
 
@@ -52,6 +54,8 @@ class DeviceShape(BaseModel):
     memory_mib: int
     compute_allocated_pct: int
     memory_allocated_mib: int
+    #: Share of the last ten seconds in which the device executed, all slices together.
+    busy_pct: float
     slices: int
 
 
@@ -78,6 +82,9 @@ class SliceShape(BaseModel):
     device_ms: float
     throttled_ms: float
     calls: int
+    #: Share of the device's time in the last ten seconds, and since the slice was granted.
+    achieved_10s_pct: float
+    achieved_pct: float
     memory_used_bytes: int
 
 
@@ -167,7 +174,7 @@ def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else moment(ms)
 
 
-def node_shape(node: Node) -> NodeShape:
+def node_shape(pool: Pool, node: Node) -> NodeShape:
     """Return a node as REST shows it."""
     return NodeShape(
         node=node.node,
@@ -175,12 +182,13 @@ def node_shape(node: Node) -> NodeShape:
         door=node.door,
         labels=node.labels,
         joined_at=moment(node.joined_ms),
+        last_seen_at=_moment(pool.heard_at_ms(node.node)),
         devices=len(node.devices),
         slices=sum(len(device.slices) for device in node.devices.values()),
     )
 
 
-def device_shape(node: Node, device: Device) -> DeviceShape:
+def device_shape(pool: Pool, node: Node, device: Device) -> DeviceShape:
     """Return a device as REST shows it."""
     return DeviceShape(
         node=node.node,
@@ -191,15 +199,18 @@ def device_shape(node: Node, device: Device) -> DeviceShape:
         memory_mib=device.info.memory_mib,
         compute_allocated_pct=100 - device.compute_free_pct,
         memory_allocated_mib=device.info.memory_mib - device.memory_free_mib,
+        busy_pct=pool.busy_millipct(device) / 1000,
         slices=len(device.slices),
     )
 
 
-def slice_shape(pool: Pool, slice_: Slice) -> SliceShape:
-    """Return a slice as REST shows it."""
+def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
+    """Return a slice as REST shows it at a wall time."""
     node = pool.nodes.get(slice_.node)
     device = node.devices.get(slice_.device) if node else None
     device_ns, throttled_ns, calls = pool.used(slice_)
+    lately = pool.lately.get(slice_.slice_id, Lately())
+    age_ms = (slice_.ended_ms or at_ms) - slice_.created_ms
     return SliceShape(
         slice_id=slice_.slice_id,
         tenant=slice_.tenant,
@@ -221,7 +232,9 @@ def slice_shape(pool: Pool, slice_: Slice) -> SliceShape:
         device_ms=device_ns / 1e6,
         throttled_ms=throttled_ns / 1e6,
         calls=calls,
-        memory_used_bytes=pool.memory_bytes.get(slice_.slice_id, 0) if slice_.state is SliceState.LIVE else 0,
+        achieved_10s_pct=lately.achieved_millipct / 1000,
+        achieved_pct=round(device_ns / 1e4 / age_ms, 3) if age_ms > 0 else 0.0,
+        memory_used_bytes=lately.memory_bytes,
     )
 
 

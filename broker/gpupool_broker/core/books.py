@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from functools import singledispatchmethod
 
 from gpupool_broker.core import facts as f
-from gpupool_broker.core.state import Device, Node, Slice, SliceState
+from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 
 #: Answers are remembered for repeats of a request: as many as a busy broker gives in about an hour.
 MAX_ANSWERS = 100_000
@@ -24,8 +24,8 @@ class Books:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.slices: dict[str, Slice] = {}
-        #: Bytes each live slice used when its agent last said so; not journalled.
-        self.memory_bytes: dict[str, int] = {}
+        #: What live slices did lately; not journalled.
+        self.lately: dict[str, Lately] = {}
         #: request id → slice id of the answer it got.
         self._answers: OrderedDict[str, str] = OrderedDict()
         self._ended: deque[str] = deque()
@@ -93,6 +93,7 @@ class Books:
         slice_ = self.slices[fact.slice_id]
         self._give_back(slice_)
         slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState.STRANDED, fact.reason
+        self.lately.pop(fact.slice_id, None)
         self._stranded[fact.slice_id] = None
 
     @apply.register
@@ -109,7 +110,7 @@ class Books:
         if slice_.state is SliceState.LIVE:
             self._give_back(slice_)
         self._stranded.pop(fact.slice_id, None)
-        self.memory_bytes.pop(fact.slice_id, None)
+        self.lately.pop(fact.slice_id, None)
         slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState(fact.how), fact.reason
         slice_.ended_ms = fact.at_ms
         self._remember(fact.request_id, fact.slice_id)

@@ -23,10 +23,10 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.books import Books
 from gpupool_broker.core.placement import Ask, NoRoom, Plan, place
-from gpupool_broker.core.state import Device, Node, Slice, SliceState
+from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, NotFound, SliceRefused
 from gpupool_wire.limits import AGENT_LOST_S, LEASE_S
-from gpupool_wire.messages import Assignment, RequestSlice
+from gpupool_wire.messages import Assignment, RequestSlice, SliceUse
 
 #: More waiting requests than that and the queue itself is the outage.
 MAX_WAITING = 100_000
@@ -57,6 +57,7 @@ class Pool(Books):
         self._new_id = ids
         self.waiting: deque[Waiting] = deque()
         self._heard_ms: dict[str, int] = {}
+        self._heard_at_ms: dict[str, int] = {}
         self._unrolled: dict[str, tuple[int, int, int, int]] = {}
 
     def __repr__(self) -> str:
@@ -76,7 +77,7 @@ class Pool(Books):
 
     @_handle.register
     def _on_agent_greeted(self, event: e.AgentGreeted) -> tuple[Facts, Effects]:
-        self._heard_ms[event.node] = event.now_ms
+        self._heard_ms[event.node], self._heard_at_ms[event.node] = event.now_ms, event.at_ms
         joined = f.NodeJoined(
             at_ms=event.at_ms,
             node=event.node,
@@ -103,12 +104,11 @@ class Pool(Books):
         node = self.nodes.get(event.node)
         if node is None or not node.is_up:
             return [], [e.GreetAnew(caller=event.caller, node=event.node)]
-        self._heard_ms[event.node] = event.now_ms
+        self._heard_ms[event.node], self._heard_at_ms[event.node] = event.now_ms, event.at_ms
         facts: Facts = []
         effects: Effects = [e.AnswerBeat(caller=event.caller, seq=event.seq)]
         for use in event.use:
-            facts += self._use(use.slice_id, (use.device_ns, use.throttled_ns, use.calls), event)
-            self.memory_bytes[use.slice_id] = use.memory_bytes
+            facts += self._use(use, event)
         for lost in event.lost:
             slice_ = self.slices.get(lost.slice_id)
             if slice_ and slice_.node == event.node and slice_.state is SliceState.LIVE and lost.epoch >= slice_.epoch:
@@ -317,12 +317,14 @@ class Pool(Books):
                 memory_free_mib=device.memory_free_mib,
             )
 
-    def _use(self, slice_id: str, used: tuple[int, int, int], event: e.Event) -> Facts:
-        if slice_id not in self.slices:
+    def _use(self, use: SliceUse, event: e.AgentBeat) -> Facts:
+        slice_id, slice_ = use.slice_id, self.slices.get(use.slice_id)
+        if slice_ is None:
             return []
-        since_ms, *sums = self._unrolled.get(slice_id, (event.now_ms, 0, 0, 0))
-        device_ns, throttled_ns, calls = (one + more for one, more in zip(sums, used, strict=True))
-        self._unrolled[slice_id] = (since_ms, device_ns, throttled_ns, calls)
+        if slice_.state is SliceState.LIVE and slice_.node == event.node:
+            self.lately[slice_id] = Lately(use.memory_bytes, use.achieved_millipct)
+        since_ms, device_ns, throttled_ns, calls = self._unrolled.get(slice_id, (event.now_ms, 0, 0, 0))
+        self._unrolled[slice_id] = (since_ms, device_ns + use.device_ns, throttled_ns + use.throttled_ns, calls + use.calls)
         return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS else []
 
     def _roll_up(self, slice_id: str, event: e.Event) -> Facts:
@@ -335,6 +337,14 @@ class Pool(Books):
         """Return device ns, throttled ns and calls of a slice, the part not yet journalled included."""
         _, device_ns, throttled_ns, calls = self._unrolled.get(slice_.slice_id, (0, 0, 0, 0))
         return slice_.device_ns + device_ns, slice_.throttled_ns + throttled_ns, slice_.calls + calls
+
+    def busy_millipct(self, device: Device) -> int:
+        """Return the share of the last ten seconds in which a device executed, in thousandths of a per cent."""
+        return sum(self.lately[slice_id].achieved_millipct for slice_id in device.slices if slice_id in self.lately)
+
+    def heard_at_ms(self, node: str) -> int | None:
+        """Return the wall time a node was last heard at; None where that was before this broker started."""
+        return self._heard_at_ms.get(node)
 
     def _devices_up(self) -> Iterable[Device]:
         return (device for node in self.nodes.values() if node.is_up for device in node.devices.values())

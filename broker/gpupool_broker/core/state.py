@@ -50,6 +50,15 @@ class Slice:
     calls: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What a live slice did as its agent last told; not journalled."""
+
+    memory_bytes: int = 0
+    #: Share of the device's time in the last ten seconds, in thousandths of a per cent.
+    achieved_millipct: int = 0
+
+
 @dataclass(slots=True)
 class Device:
     """One device of a node and what is left of it."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Http = Annotated[
@@ -30,22 +33,28 @@ def print_json(data: object) -> None:
 
 def print_table(rows: Sequence[Row], columns: Sequence[Column], nothing: str) -> None:
     """Print rows as a table, or `nothing` where there are none."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     if not rows:
         typer.echo(nothing)
         return
+    # A pipe has no width: whoever reads it should not get words folded at 80 columns.
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(make_table(rows, columns))
+
+
+def make_table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    """Return rows as a table of rich's."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head, _ in columns:
         table.add_column(head, justify="right" if head.endswith(_NUMERIC) else "left", overflow="fold")
     for row in rows:
         # Texts of others (labels, names) must not be read as markup.
         table.add_row(*(Text(str(show(row))) for _, show in columns))
-    # A pipe has no width: whoever reads it should not get words folded at 80 columns.
-    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+    return table
 
 
 def field(name: str) -> Callable[[Row], object]:

@@ -20,6 +20,7 @@ SLICE_COLUMNS: tuple[Column, ...] = (
     ("compute %", field("compute_pct")),
     ("memory MiB", field("memory_mib")),
     ("policy", field("policy")),
+    ("had %", lambda row: f"{row['achieved_10s_pct']:.1f}"),
     ("hold", field("hold")),
     ("device ms", lambda row: f"{row['device_ms']:.0f}"),
     ("throttled ms", lambda row: f"{row['throttled_ms']:.0f}"),
@@ -36,6 +37,7 @@ DEVICE_COLUMNS: tuple[Column, ...] = (
     ("given out %", field("compute_allocated_pct")),
     ("given out MiB", field("memory_allocated_mib")),
     ("of MiB", field("memory_mib")),
+    ("busy %", lambda row: f"{row['busy_pct']:.1f}" if "busy_pct" in row else ""),
     ("slices", field("slices")),
 )
 Id = Annotated[str, typer.Argument(metavar="SLICE", help="Its id, as `gpupool slices` shows it.")]

@@ -57,6 +57,22 @@ def test_what_does_not_fit_one_report_goes_with_the_next() -> None:
     assert len(book.report(2)) == 1
 
 
+def test_a_share_is_told_until_it_no_longer_changes() -> None:
+    book = UsageBook()
+    use(book, device_ns=5, memory_bytes=7)
+    book.achieved({"s": (1, 500)})
+    assert [(row.device_ns, row.achieved_millipct) for row in book.report(1)] == [(5, 500)]
+    book.answered(1)
+    book.achieved({"s": (1, 200)})
+    assert [(row.device_ns, row.memory_bytes, row.achieved_millipct) for row in book.report(2)] == [(0, 7, 200)]
+    book.answered(2)
+    book.achieved({"s": (1, 200)})
+    assert book.report(3) == []
+    book.achieved({})
+    book.achieved({"s": (2, 0)})
+    assert book.report(4) == []
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["use", "report", "answered", "lost"]), st.sampled_from("abc"), st.integers(0, 9))))
 def test_nothing_is_lost_or_counted_twice(steps: list[tuple[str, str, int]]) -> None:

@@ -190,6 +190,22 @@ def test_use_is_rolled_up_and_what_is_left_is_written_at_the_end(driver, slice_g
     assert driver.replayed().slices[slice_id].device_ns == 10
 
 
+def test_what_a_slice_did_lately_is_shown_while_it_is_live_and_never_journalled(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    row = SliceUse(slice_id=slice_id, epoch=1, device_ns=0, throttled_ns=0, calls=0, memory_bytes=9, achieved_millipct=12_345)
+    before = len(driver.journal)
+    driver.beat(use=(row,))
+    (device,) = driver.pool.nodes["node-1"].devices.values()
+    assert driver.pool.lately[slice_id].memory_bytes == 9
+    assert driver.pool.busy_millipct(device) == 12_345
+    assert len(driver.journal) == before
+    driver.release(slice_id)
+    driver.beat(use=(row,))
+    assert driver.pool.lately == {}
+    assert driver.pool.busy_millipct(device) == 0
+
+
 def test_a_patient_request_is_granted_when_room_appears(driver, slice_granted: Granted) -> None:
     driver.join()
     slice_id = slice_granted(driver.request(100))

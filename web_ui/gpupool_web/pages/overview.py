@@ -63,9 +63,11 @@ def _device(device: Json, slices: list[Json]) -> None:
                     ui.label(device["state"]).classes("gp-badge gp-bad")
         with ui.element("div").style("display:flex;flex-direction:column;gap:6px"):
             _bar(figures.compute_segments(device, slices), "compute")
+            _bar(figures.busy_segments(device, slices), "compute in use")
             _bar(figures.memory_segments(device, slices), "memory")
         with ui.element("div").style("display:flex;flex-direction:column;gap:6px"):
             ui.label(f"compute {device['compute_allocated_pct']} %").classes("gp-num").style("line-height:20px")
+            ui.label(f"in use {device['busy_pct']:.0f} %").classes("gp-num").style("line-height:20px")
             used, offered = device["memory_allocated_mib"], device["memory_mib"]
             ui.label(f"{figures.memory_text(used)} of {figures.memory_text(offered)}").classes("gp-num").style("line-height:20px")
 

@@ -18,6 +18,7 @@ _COLUMNS = (
     ("place", "Device", "left"),
     ("kind", "Kind", "left"),
     ("compute", "Compute", "right"),
+    ("achieved", "Had in 10 s", "right"),
     ("policy", "Policy", "left"),
     ("memory", "Memory", "right"),
     ("used", "Device time", "right"),
@@ -69,6 +70,9 @@ async def _show(site: Site, token: str, slice_id: str) -> None:
         ui.label(slice_id).classes("gp-h")
         ui.label(
             f"{slice_['compute_pct']} % {slice_['policy']} · {figures.memory_text(slice_['memory_mib'])} · {slice_['tenant']}"
+        ).classes("gp-quiet")
+        ui.label(
+            f"had {slice_['achieved_10s_pct']:.1f} % of the device in the last 10 s, {slice_['achieved_pct']:.1f} % since it came"
         ).classes("gp-quiet")
         for line in slice_["story"]:
             with ui.row().classes("items-baseline no-wrap"):
