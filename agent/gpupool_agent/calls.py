@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 
 from gpupool_agent.core.sessions import Link
-from gpupool_agent.devices.base import Device
+from gpupool_agent.devices.base import Device, Program
 from gpupool_agent.models import ModelCache
 from gpupool_agent.programs import Programs, SharedProgram
 from gpupool_agent.quantum import Quantum
@@ -64,6 +64,8 @@ class Call:
     shared: SharedProgram | None = None
     #: The inputs of a Run, once its frames are unpacked.
     feed: dict[str, Value] | None = None
+    #: Main began with it and found that it needs a thread of its own after all.
+    is_handed_on: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -112,15 +114,33 @@ class Calls:
         self._loads.put(shared)
 
     def run_now(self, call: Call) -> Done | None:
-        """Run a call on this thread; return None, and leave it to be tried again, where there is no grant at the moment."""
+        """Run a call on this thread; return None, and leave it to be tried again, where there is no grant at the moment.
+
+        None, and `call.is_handed_on`, where memory has to be made for it first: that may take seconds, and an executor does it.
+        """
 
         def run() -> Done | None:
             self._prepare(call)
-            if not self._quantum.try_enter():
-                return None
-            return self._run_entered(call, queue_ns=0, throttle_ns=_now() - call.received_ns)
+            shared = _shared(call)
+            program = shared.enter()
+            try:
+                if program is not None:
+                    if not self._quantum.try_enter():
+                        return None
+                    return self._run_entered(call, program, queue_ns=0, throttle_ns=_now() - call.received_ns)
+            except OutOfSliceMemory:
+                pass
+            finally:
+                shared.leave()
+            call.is_handed_on = True
+            self.submit(call)
+            return None
 
         return self._answered(call, run)
+
+    def evict_one(self, *, idle_for_ns: int) -> bool:
+        """Unload a model that was not used for so long; return whether there was one."""
+        return self._programs.evict_one(idle_for_ns=idle_for_ns)
 
     def woken(self) -> None:
         """Make `wake_fd` unreadable again, before `done` is emptied."""
@@ -170,7 +190,11 @@ class Calls:
             raise LeaseLost
         queue_ns = _now() - call.received_ns
         self._prepare(call)
-        return self._run_entered(call, queue_ns=queue_ns, throttle_ns=self._quantum.enter())
+
+        def run(program: Program) -> Done:
+            return self._run_entered(call, program, queue_ns=queue_ns, throttle_ns=self._quantum.enter())
+
+        return self._programs.use(_shared(call), run)
 
     def _prepare(self, call: Call) -> None:
         """Turn the frames of a Run into its inputs. Not device time: it comes before the quantum."""
@@ -185,15 +209,15 @@ class Calls:
         if len(call.feed) != len(names):
             raise RemoteProtocolError(f"a call names an input twice: {names}")
 
-    def _run_entered(self, call: Call, *, queue_ns: int, throttle_ns: int) -> Done:
+    def _run_entered(self, call: Call, program: Program, *, queue_ns: int, throttle_ns: int) -> Done:
         """Run a call inside the quantum, which ends for it here, whatever happens."""
         device_ns: int | None = None
         started_ns = _now()
         try:
-            message, shared = call.message, call.shared
-            if not isinstance(message, Run) or shared is None or call.feed is None:
+            message, shared = call.message, _shared(call)
+            if not isinstance(message, Run) or call.feed is None:
                 raise RemoteProtocolError(f"{type(message).__name__} is not a call for an executor")
-            execution = self._device.run(shared.program, call.feed, message.outputs, message.run_config)
+            execution = self._device.run(program, call.feed, message.outputs, message.run_config)
             device_ns = execution.device_ns
         finally:
             executed_ns = _now() - started_ns
@@ -232,6 +256,12 @@ class Calls:
                     self._programs.release(call.shared)
                 return Done(call=call, reply=SessionClosed(call_id=call_id, session_id=session_id))
         raise RemoteProtocolError(f"{type(call.message).__name__} is not a call for the loader")
+
+
+def _shared(call: Call) -> SharedProgram:
+    if call.shared is None:
+        raise RemoteProtocolError(f"{type(call.message).__name__} is not about an open model")
+    return call.shared
 
 
 def _aligned(value: Value, boundary: int) -> Value:

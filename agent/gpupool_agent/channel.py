@@ -93,6 +93,10 @@ class Change(ChannelMessage, frozen=True, kw_only=True):
 
     compute_pct: Compute
     memory_mib: Memory
+    #: For less memory than is used: how long idle models may be unloaded to make it fit; 0 refuses at once.
+    deadline_ms: Count = 0
+    #: Comes back with the answer.
+    seq: Count = 0
 
 
 class Grant(ChannelMessage, frozen=True, kw_only=True):
@@ -163,12 +167,14 @@ class Changed(ChannelMessage, frozen=True, kw_only=True):
 
     compute_pct: Compute
     memory_mib: Memory
+    seq: Count = 0
 
 
 class Refused(ChannelMessage, frozen=True, kw_only=True):
-    """The change was refused; the size stays as it was."""
+    """The change was refused; the memory stays as it was."""
 
     error: ErrorInfo
+    seq: Count = 0
 
 
 class LinkGone(ChannelMessage, frozen=True, kw_only=True):

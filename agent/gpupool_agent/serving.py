@@ -21,11 +21,9 @@ from gpupool_agent.calls import LONE_NS, QUICK_NS, TINY_BYTES, Call, Calls, Done
 from gpupool_agent.channel import (
     Admit,
     Change,
-    Changed,
     ChannelClosed,
     Grant,
     LinkGone,
-    Refused,
     Start,
     Stop,
     Use,
@@ -36,6 +34,7 @@ from gpupool_agent.core.share import Share
 from gpupool_agent.devices.base import Device
 from gpupool_agent.programs import SharedProgram
 from gpupool_agent.quantum import Quantum
+from gpupool_agent.resizing import MemoryLimit
 from gpupool_wire.codec import AT_WORKER, encode
 from gpupool_wire.errors import ErrorInfo, GpupoolError, LeaseLost, NotFound, RemoteFault, RemoteProtocolError, WorkerLost
 from gpupool_wire.limits import BEAT_S
@@ -59,7 +58,6 @@ from gpupool_wire.messages import (
     Usage,
 )
 from gpupool_wire.tensors import Buffer
-from gpupool_wire.units import MIB
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +81,7 @@ class Server:
         self._channel = channel
         self._calls = calls
         self._quantum = quantum
+        self._memory = MemoryLimit(device, lambda idle_for_ns: calls.evict_one(idle_for_ns=idle_for_ns), channel.send)
         self._sessions = Sessions()
         self._programs: dict[int, SharedProgram] = {}
         #: Quick calls that wait for a grant, and replies that wait for room.
@@ -193,16 +192,19 @@ class Server:
         if not isinstance(call.message, Run) or shared is None or not self._is_quick(call, shared):
             self._calls.submit(call)
             return
-        if not self._pending and (done := self._calls.run_now(call)) is not None:
-            self._send_reply(done)
-            return
+        if not self._pending:
+            done = self._calls.run_now(call)
+            if done is not None:
+                self._send_reply(done)
+            if done is not None or call.is_handed_on:
+                return
         self._quantum.want()
         self._pending.append(call)
 
     def _is_quick(self, call: Call, shared: SharedProgram) -> bool:
         """Whether this thread may run the call: judged by the program's latest call and by the size of the input."""
         latest_ns = shared.latest_ns
-        if latest_ns is None or latest_ns > LONE_NS:
+        if latest_ns is None or latest_ns > LONE_NS or not shared.is_loaded:
             return False
         if self._calls.running and self._device.parallel_calls == 1:
             return False  # it would wait here for the call before it
@@ -219,7 +221,7 @@ class Server:
         while self._pending:
             call = self._pending[0]
             done = None if call.link.has_ended else self._calls.run_now(call)
-            if done is None and not call.link.has_ended:
+            if done is None and not call.link.has_ended and not call.is_handed_on:
                 return
             self._pending.popleft()
             self._quantum.unwant()
@@ -254,7 +256,7 @@ class Server:
             self._calls.release(shared)
             return Failed(call_id=call_id, error=error.to_info())
         self._programs[session_id] = shared
-        surface = shared.program.surface
+        surface = shared.surface
         return SessionOpened(
             call_id=call_id,
             session_id=session_id,
@@ -263,7 +265,7 @@ class Server:
             initializers=surface.initializers,
             meta=surface.meta,
             providers=surface.providers,
-            weight_bytes=shared.program.weight_bytes,
+            weight_bytes=shared.weight_bytes,
         )
 
     def _send(self, channel_id: bytes, message: Message, frames: Sequence[Buffer] = ()) -> None:
@@ -333,13 +335,8 @@ class Server:
             self._channel.send(LinkGone(link_id=admit.link_id, holder=admit.holder, reason=error.message))
 
     def _change(self, change: Change) -> None:
-        try:
-            self._device.resize(change.memory_mib * MIB)
-        except GpupoolError as error:
-            self._channel.send(Refused(error=error.to_info()))
-            return
         self._compute_pct = change.compute_pct
-        self._channel.send(Changed(compute_pct=change.compute_pct, memory_mib=change.memory_mib))
+        self._memory.change(change)
 
     # ── housekeeping ──────
 

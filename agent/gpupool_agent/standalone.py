@@ -122,9 +122,9 @@ class StandaloneWorker:
         self.tell(Admit(ticket=ticket, link_id=link_id, holder=holder))
         return ticket
 
-    def change(self, *, compute_pct: int = 100, memory_mib: int) -> None:
+    def change(self, *, compute_pct: int = 100, memory_mib: int, deadline_ms: int = 0, seq: int = 0) -> None:
         """Resize the slice."""
-        self.tell(Change(compute_pct=compute_pct, memory_mib=memory_mib))
+        self.tell(Change(compute_pct=compute_pct, memory_mib=memory_mib, deadline_ms=deadline_ms, seq=seq))
 
     def tell(self, message: ToWorker) -> None:
         """Send any message of an agent."""
@@ -148,6 +148,12 @@ class StandaloneWorker:
                         raise from_info(message.error)
                 if self._is_over or not self._changed.wait(deadline - time.monotonic()):
                     raise WorkerLost(f"the worker said no {kind.__name__}; it said {self.heard}")
+
+    def wait_for_want(self, timeout_s: float = 10.0) -> None:
+        """Return once a call waits for a grant that is withheld; raise WorkerLost where none does."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._wants, timeout_s):
+                raise WorkerLost("no call waits for a grant")
 
     @property
     def holds_grant(self) -> bool:

@@ -20,7 +20,15 @@ from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
 from gpupool.protocols import CallTiming
-from gpupool_wire.errors import GpupoolError, LeaseLost, LocalProtocolError, RemoteProtocolError, UsageError, WorkerLost
+from gpupool_wire.errors import (
+    GpupoolError,
+    LeaseLost,
+    LocalProtocolError,
+    ModelEvicted,
+    RemoteProtocolError,
+    UsageError,
+    WorkerLost,
+)
 from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import (
     CloseSession,
@@ -160,7 +168,7 @@ class Model:
         for death in range(1, MAX_DEATHS_OF_A_CALL + 1):
             link = self._links.link(lost)
             try:
-                return act(link, self._session_on(link))
+                return self._act_on(link, act)
             except (WorkerLost, LeaseLost) as error:
                 # A worker that stops, says the slice is taken back, also where it only moves: the next link, or none, will tell.
                 lost = link
@@ -170,6 +178,18 @@ class Model:
                         deaths=death,
                     ) from error
         raise AssertionError("the loop returns or raises")
+
+    def _act_on(self, link: Link, act: Callable[[Link, SessionOpened], T]) -> T:
+        """Do `act` with the session on `link`, with a new one where the node has forgotten the model meanwhile."""
+        session = self._session_on(link)
+        try:
+            return act(link, session)
+        except ModelEvicted:
+            with self._opening:
+                if self._session is not None and self._session[1] is session:
+                    self._session = None
+                    link.forget(session.session_id)
+            return act(link, self._session_on(link))
 
     def _session_on(self, link: Link) -> SessionOpened:
         """Return the session on `link`, opening it where there is none yet; callers that come together open one."""

@@ -12,6 +12,7 @@ GpupoolError
 ├── SliceRefused             the request does not fit; details hold the numbers compared
 ├── LeaseLost                the slice was released, has expired or was taken back
 ├── OutOfSliceMemory         used, asked and limit are named (also MemoryError)
+├── ModelEvicted             the session's model was unloaded and is gone from the node: open it again
 ├── WorkerLost               the worker or its agent went away in mid-call (also ConnectionError)
 ├── LimitExceeded            a named limit was passed
 ├── ModelRejected            the model cannot be opened; carries ONNX Runtime's own class and text
@@ -144,6 +145,13 @@ class WorkerLost(GpupoolError, ConnectionError):
     http_status = 503
 
 
+class ModelEvicted(GpupoolError):
+    """The model was unloaded and is gone from the node: open it again."""
+
+    code = "model_evicted"
+    http_status = 410
+
+
 class LimitExceeded(GpupoolError):
     """A limit was passed."""
 
@@ -183,6 +191,7 @@ _BY_CODE: Mapping[str, type[GpupoolError]] = {
         SliceRefused,
         LeaseLost,
         OutOfSliceMemory,
+        ModelEvicted,
         WorkerLost,
         LimitExceeded,
         ModelRejected,

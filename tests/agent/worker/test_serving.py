@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gpupool_wire.errors import (
     ErrorInfo,
     ExecutionFailed,
     LocalProtocolError,
+    ModelEvicted,
     ModelRejected,
     NotAuthorized,
     NotFound,
@@ -438,9 +440,9 @@ def test_the_slice_grows_and_shrinks_but_not_below_its_use(start_worker: Start, 
     client = connect(worker, worker.admit("link"))
     session_id = client.open(models.filling()).session_id
     shape = {"shape": np.array([200 * 2**18])}
-    client.open(models.weighty(20))
     with pytest.raises(OutOfSliceMemory):
         client.run(session_id, {"shape": np.array([1200 * 2**18])})
+    client.open(models.weighty(20))
     worker.change(memory_mib=1024, compute_pct=50)
     assert worker.wait_for(Changed).memory_mib == 1024
     assert client.run(session_id, shape)[0].nbytes == 200 * MIB
@@ -449,6 +451,84 @@ def test_the_slice_grows_and_shrinks_but_not_below_its_use(start_worker: Start, 
     refused = worker.wait_for(Refused)
     assert isinstance(from_info(refused.error), Conflict)
     assert client.usage().memory_limit_bytes == 1024 * MIB
+
+
+def test_with_a_deadline_idle_models_make_room_and_come_back_when_called(
+    start_worker: Start, connect: Connect, models: Any
+) -> None:
+    worker = start_worker(memory_mib=256)
+    client = connect(worker, worker.admit("link"))
+    heavy, light = client.open(models.weighty(100)), client.open(models.weighty(20))
+    worker.change(memory_mib=64, deadline_ms=300, seq=1)
+    assert worker.wait_for(Changed, matches=lambda changed: changed.seq == 1).memory_mib == 64
+    usage = client.usage()
+    assert usage.memory_limit_bytes == 64 * MIB
+    assert usage.memory_used_bytes == light.weight_bytes
+    assert len(client.run(light.session_id, {"x": np.ones(1, np.float32)})) == 1
+    with pytest.raises(OutOfSliceMemory):
+        client.run(heavy.session_id, {"x": np.ones(1, np.float32)})
+    worker.change(memory_mib=256, seq=2)
+    worker.wait_for(Changed, matches=lambda changed: changed.seq == 2)
+    (y,) = client.run(heavy.session_id, {"x": np.ones(1, np.float32)})
+    assert np.array_equal(y, np.full(100 * 2**18, 2, np.float32))
+
+
+def test_what_runs_is_not_unloaded_and_the_shrink_is_refused_at_its_deadline(
+    start_worker: Start, connect: Connect, models: Any
+) -> None:
+    worker = start_worker(memory_mib=256)
+    ticket = worker.admit("link")
+    client, other = connect(worker, ticket), connect(worker, ticket)
+    session_id = client.open(models.weighty(100)).session_id
+    worker.allow(grants=False)
+    client.send_run(session_id, {"x": np.ones(1, np.float32)})
+    worker.wait_for_want()
+    worker.change(memory_mib=32, deadline_ms=100, seq=3)
+    refused = worker.wait_for(Refused, matches=lambda refused: refused.seq == 3)
+    assert "100.0 MiB for weights" in refused.error.message
+    worker.allow(grants=True)
+    assert client.result()[0].nbytes == 100 * MIB
+    assert other.usage().memory_limit_bytes == 256 * MIB
+
+
+def test_opening_a_model_unloads_the_one_that_idled_for_longest(start_worker: Start, connect: Connect, models: Any) -> None:
+    worker = start_worker(memory_mib=128)
+    client = connect(worker, worker.admit("link"))
+    first, second = client.open(models.weighty(50)), client.open(models.weighty(40))
+    x = {"x": np.ones(1, np.float32)}
+    client.run(first.session_id, x)
+    third = client.open(models.weighty(45))
+    assert client.usage().memory_used_bytes == first.weight_bytes + third.weight_bytes
+    for opened, mib in ((second, 40), (first, 50), (third, 45)):
+        assert client.run(opened.session_id, x)[0].nbytes == mib * MIB
+        assert client.usage().memory_used_bytes <= 128 * MIB
+    with pytest.raises(OutOfSliceMemory):
+        client.open(models.weighty(140))
+    assert client.run(second.session_id, x)[0].nbytes == 40 * MIB
+
+
+def test_a_call_that_needs_room_unloads_idle_models(start_worker: Start, connect: Connect, models: Any) -> None:
+    worker = start_worker(memory_mib=128)
+    client = connect(worker, worker.admit("link"))
+    heavy, filling = client.open(models.weighty(60)), client.open(models.filling())
+    for mib in (1, 100):  # the first one is quick, and the second is expected to be
+        assert client.run(filling.session_id, {"shape": np.array([mib * 2**18])})[0].nbytes == mib * MIB
+    assert len(client.run(heavy.session_id, {"x": np.ones(1, np.float32)})) == 1
+
+
+def test_an_unloaded_model_that_has_left_the_cache_is_asked_for_again(
+    start_worker: Start, connect: Connect, models: Any, tmp_path: Path
+) -> None:
+    worker = start_worker(memory_mib=128, cache_dir=tmp_path / "cache")
+    client = connect(worker, worker.admit("link"))
+    first = client.open(models.weighty(60))
+    client.open(models.weighty(70))
+    for path in (tmp_path / "cache").glob("*/*.onnx"):
+        path.unlink()
+    with pytest.raises(ModelEvicted):
+        client.run(first.session_id, {"x": np.ones(1, np.float32)})
+    again = client.open(models.weighty(60))
+    assert client.run(again.session_id, {"x": np.ones(1, np.float32)})[0].nbytes == 60 * MIB
 
 
 # ── ends ──────
