@@ -24,7 +24,7 @@ from gpupool_agent.inventory import Offer
 from gpupool_agent.supervisor import Supervisor, WorkerProcess
 from gpupool_agent.turns import DeviceTurns
 from gpupool_wire.errors import ErrorInfo, GpupoolError, LimitExceeded, WorkerLost
-from gpupool_wire.messages import Assignment, DoorToClient, Failed, Lease, LinkOpened
+from gpupool_wire.messages import Assignment, DoorToClient, Failed, Lease, LinkOpened, Shrink, Shrunk
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,10 @@ class _Hosted:
     is_confirmed: bool
     ready: Ready | None = None
     waiting: list[_Waiting] = field(default_factory=list)
+    #: The memory limit the worker keeps to; the number of its newest change; the shrink it has yet to answer.
+    memory_mib: int
+    change_seq: int = 0
+    shrinking: Shrink | None = None
     #: Since when it has had no link.
     idle_since_ns: int | None = None
 
@@ -84,6 +88,7 @@ class Hosting:
         supervisor: Supervisor,
         turns: Mapping[str, DeviceTurns],
         answer: Callable[[bytes, DoorToClient], None],
+        tell_broker: Callable[[Shrunk], None],
     ) -> None:
         self._lodging = lodging
         self._offers = offers
@@ -92,6 +97,8 @@ class Hosting:
         self._supervisor = supervisor
         self._turns = turns
         self._answer = answer
+        self._tell_broker = tell_broker
+        self._changes = 0
         self._hosted: dict[str, _Hosted] = {}
         #: Slices that have a claim on turns, and on which device.
         self._claimed: dict[str, str] = {}
@@ -128,7 +135,7 @@ class Hosting:
         offer = self._offers[assignment.device]
         worker = self._supervisor.start(self._start_message(assignment, offer), offer.environment, now_ns)
         worker.epoch = assignment.epoch
-        hosted = _Hosted(assignment=assignment, worker=worker, is_confirmed=admitted.confirmed)
+        hosted = _Hosted(assignment=assignment, worker=worker, is_confirmed=admitted.confirmed, memory_mib=assignment.memory_mib)
         self._hosted[assignment.slice_id] = hosted
         self._turns[assignment.device].watch(worker)
         if admitted.confirmed:
@@ -219,8 +226,44 @@ class Hosting:
         if (hosted := self._hosted.get(assignment.slice_id)) is None:
             return
         self._take_over(hosted, assignment)
+        hosted.memory_mib = assignment.memory_mib
+        self._send_change(hosted, hosted.memory_mib)
+
+    def shrink(self, asked: Shrink) -> None:
+        """Have a slice do with less memory, and tell the broker whether it does; without a worker it uses none."""
+        hosted = self._hosted.get(asked.slice_id)
+        if hosted is None:
+            self._tell_broker(Shrunk(slice_id=asked.slice_id, request_id=asked.request_id))
+            return
+        self._send_change(hosted, asked.memory_mib, asked.deadline_ms)
+        hosted.shrinking = asked
+
+    def restate(self, slice_ids: Iterable[str]) -> None:
+        """Tell workers that have shrunk ahead of the broker's word what its word is: it may have come to nothing."""
+        for slice_id in slice_ids:
+            hosted = self._hosted.get(slice_id)
+            if hosted is not None and hosted.shrinking is None and hosted.memory_mib != hosted.assignment.memory_mib:
+                hosted.memory_mib = hosted.assignment.memory_mib
+                self._send_change(hosted, hosted.memory_mib)
+
+    def _send_change(self, hosted: _Hosted, memory_mib: int, deadline_ms: int = 0) -> None:
+        self._changes += 1
+        hosted.shrinking = None
+        change = Change(
+            compute_pct=hosted.assignment.compute_pct, memory_mib=memory_mib, deadline_ms=deadline_ms, seq=self._changes
+        )
+        hosted.change_seq = self._changes
         with contextlib.suppress(ChannelClosed):  # its end is on the way to `heard`
-            hosted.worker.end.send(Change(compute_pct=assignment.compute_pct, memory_mib=assignment.memory_mib))
+            hosted.worker.end.send(change)
+
+    def _shrunk(self, hosted: _Hosted | None, seq: int | None, error: ErrorInfo | None = None) -> None:
+        """A worker has answered its newest change, or has died, which frees all it held."""
+        if hosted is None or hosted.shrinking is None or seq not in (None, hosted.change_seq):
+            return
+        asked, hosted.shrinking = hosted.shrinking, None
+        if error is None:
+            hosted.memory_mib = asked.memory_mib
+        self._tell_broker(Shrunk(slice_id=asked.slice_id, request_id=asked.request_id, error=error))
 
     @staticmethod
     def _take_over(hosted: _Hosted, assignment: Assignment) -> None:
@@ -263,9 +306,11 @@ class Hosting:
                     calls=calls,
                     memory_bytes=memory_bytes,
                 )
-            case Refused(error=error):
+            case Refused(error=error, seq=seq):
+                self._shrunk(hosted, seq, error)
                 _tell(logging.WARNING, "change_refused", worker, error.message)
-            case Changed(compute_pct=compute_pct, memory_mib=memory_mib):
+            case Changed(compute_pct=compute_pct, memory_mib=memory_mib, seq=seq):
+                self._shrunk(hosted, seq)
                 _tell(logging.INFO, "changed", worker, f"the slice has {compute_pct} % and {memory_mib} MiB now")
             case _:
                 pass  # what belongs to the turns
@@ -291,6 +336,7 @@ class Hosting:
 
     def _fail(self, hosted: _Hosted, error: ErrorInfo, now_ns: int) -> None:
         """The slice's worker is of no more use; the slice stays, and the next link starts another."""
+        self._shrunk(hosted, None)
         self._table.lose_links(hosted.assignment.slice_id, now_ns)
         self._stop(hosted.assignment.slice_id, error, now_ns)
 

@@ -48,6 +48,7 @@ from gpupool_wire.messages import (
     Bye,
     Failed,
     Revoke,
+    Shrink,
 )
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,14 @@ class AgentService:
                 turns.start()
                 opened.callback(turns.stop)
             self._hosting = Hosting(
-                self._lodging(), self._offers, self._table, self._book, self._supervisor, self._turns, self.door.answer
+                self._lodging(),
+                self._offers,
+                self._table,
+                self._book,
+                self._supervisor,
+                self._turns,
+                self.door.answer,
+                self._link.send,
             )
             opened.callback(self._stop_workers)
             self._resources = opened.pop_all()
@@ -221,8 +229,11 @@ class AgentService:
                 self._welcomed(message, now_ns)
             case Assign(slice=assignment):
                 self._hosting.perform(self._table.assign(assignment, now_ns), now_ns)
+                self._hosting.restate([assignment.slice_id])
             case Revoke():
                 self._hosting.perform(self._table.revoke(message.slice_id, message.epoch, message.reason), now_ns)
+            case Shrink():
+                self._hosting.shrink(message)
             case BeatAnswer():
                 self._table.renew(message.lease_ms * 1_000_000, now_ns)
                 self._book.answered(message.seq)
@@ -248,6 +259,7 @@ class AgentService:
         self._uplink.welcomed(now_ns)
         self._book.not_answered()
         self._hosting.perform(self._table.welcome(welcome.slices, now_ns), now_ns)
+        self._hosting.restate(assignment.slice_id for assignment in welcome.slices)
         log.info(
             "node %s is known to broker %s with %d slices",
             self.settings.node,

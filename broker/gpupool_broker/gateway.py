@@ -17,7 +17,7 @@ from gpupool_broker.tokens import ADMIN, TENANT, TokenDesk
 from gpupool_wire.addresses import Address
 from gpupool_wire.codec import FROM_CLIENT_OR_AGENT, encode
 from gpupool_wire.conversation import AGENT_AND_BROKER, CLIENT_AND_BROKER, Conversation, Speaker, State
-from gpupool_wire.errors import GpupoolError, LimitExceeded, ProtocolError, RemoteProtocolError, UsageError
+from gpupool_wire.errors import GpupoolError, LimitExceeded, ProtocolError, RemoteProtocolError, UsageError, from_info
 from gpupool_wire.limits import MAX_HEADER_BYTES
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
@@ -35,6 +35,7 @@ from gpupool_wire.messages import (
     ReleaseSlice,
     RequestSlice,
     ResizeSlice,
+    Shrunk,
     Welcome,
 )
 
@@ -146,6 +147,15 @@ class Gateway:
                     lost=tuple(message.lost),
                     use=tuple(message.use),
                 )
+            case Shrunk(error=error):
+                return e.ShrinkAnswered(
+                    now_ms=now_ms,
+                    at_ms=at_ms,
+                    node=peer.node,
+                    slice_id=message.slice_id,
+                    request_id=message.request_id,
+                    error=None if error is None else from_info(error),
+                )
         return self._request(WireCaller(identity, message.call_id, type(message)), peer, message, now_ms, at_ms)
 
     def _request(self, caller: WireCaller, peer: Peer, message: Message, now_ms: int, at_ms: int) -> e.Event:
@@ -164,6 +174,7 @@ class Gateway:
                     request_id=message.request_id,
                     compute_pct=message.compute_pct,
                     memory_mib=message.memory_mib,
+                    deadline_ms=message.deadline_ms,
                 )
             case ReleaseSlice():
                 return e.ReleaseRequested(

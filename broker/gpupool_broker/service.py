@@ -41,6 +41,7 @@ from gpupool_wire.messages import (
     ReleaseSlice,
     ResizeSlice,
     Revoke,
+    Shrink,
     SliceGranted,
     SliceReleased,
     SliceResized,
@@ -189,14 +190,14 @@ class Broker:
 
     def _roll_back(self, error: StoreFailed, effects: Iterable[e.Effect]) -> None:
         log.error("nothing of this turn was stored: %s", error, extra={"action": "commit_failed"})
-        waiting, known = self.pool.waiting, self.pool
+        known = self.pool
         try:
             self.pool = self._replayed()
         except StoreFailed:
             # The store does not even give what it has: keep the memory, and keep refusing until it does.
             self.pool = known
             log.exception("the store cannot be read", extra={"action": "store_unreadable"})
-        self.pool.waiting = waiting
+        self.pool.waiting, self.pool.shrinks = known.waiting, known.shrinks
         for effect in effects:
             caller = getattr(effect, "caller", None)
             if caller is not None:
@@ -218,6 +219,14 @@ class Broker:
             case e.RevokeSlice():
                 revoke = Revoke(slice_id=effect.slice_id, epoch=effect.epoch, reason=effect.reason[:512])
                 self._gateway.tell_node(effect.node, revoke)
+            case e.ShrinkSlice():
+                shrink = Shrink(
+                    slice_id=effect.slice_id,
+                    request_id=effect.request_id,
+                    memory_mib=effect.memory_mib,
+                    deadline_ms=effect.deadline_ms,
+                )
+                self._gateway.tell_node(effect.node, shrink)
             case e.AnswerSlice(caller=Future() as future):
                 future.set_result(self.pool.slices[effect.slice_id])
             case e.AnswerError(caller=Future() as future):

@@ -119,16 +119,19 @@ class Control:
         """Return where the slice is now. Raises NotFound or LeaseLost where it has ended, Conflict while it is stranded."""
         return self._ask(LocateSlice(call_id=next(self._call_ids), slice_id=slice_id), SliceGranted)
 
-    def resize_slice(self, slice_id: str, *, compute_pct: int | None, memory_mib: int | None) -> SliceResized:
-        """Change a slice's size. Raises SliceRefused with the numbers compared."""
+    def resize_slice(
+        self, slice_id: str, *, compute_pct: int | None, memory_mib: int | None, deadline_s: float = 0.0
+    ) -> SliceResized:
+        """Change a slice's size. Raises SliceRefused with the numbers compared, Conflict for less memory than it uses."""
         question = ResizeSlice(
             call_id=next(self._call_ids),
             request_id=uuid.uuid4().hex,
             slice_id=slice_id,
             compute_pct=compute_pct,
             memory_mib=memory_mib,
+            deadline_ms=int(deadline_s * 1000),
         )
-        return self._ask(question, SliceResized)
+        return self._ask(question, SliceResized, deadline_s + ANSWER_S)
 
     def release_slice(self, slice_id: str) -> None:
         """Give a slice back. Raises NotFound or LeaseLost where it has ended already."""

@@ -45,15 +45,15 @@ class RestClient:
         """Create; return what was created."""
         return self._ask("POST", path, body)
 
-    def patch(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
-        """Change; return what it is now."""
-        return self._ask("PATCH", path, body)
+    def patch(self, path: str, body: dict[str, Any], *, patience_s: float = 0.0) -> Any:  # noqa: ANN401
+        """Change; return what it is now. `patience_s` is what the change itself may take."""
+        return self._ask("PATCH", path, body, patience_s)
 
     def delete(self, path: str) -> Any:  # noqa: ANN401
         """End; return what it was."""
         return self._ask("DELETE", path)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, patience_s: float = 0.0) -> Any:  # noqa: ANN401
         request = urllib.request.Request(  # noqa: S310 - http or https, by construction of the address
             f"{self.address}{API}{path}",
             method=method,
@@ -61,7 +61,7 @@ class RestClient:
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as answer:
+            with self._opener.open(request, timeout=self._timeout_s + patience_s) as answer:
                 return msgspec.json.decode(answer.read())
         except urllib.error.HTTPError as error:
             with error:

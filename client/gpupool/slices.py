@@ -178,10 +178,13 @@ class Slice:
             raise RemoteProtocolError(f"the worker answered AskUsage with {type(answer).__name__}")
         return SliceUsage(**{name: getattr(answer, name) for name in SliceUsage.__struct_fields__})
 
-    def resize(self, compute: int | str | None = None, memory: int | str | None = None) -> None:
+    def resize(self, compute: int | str | None = None, memory: int | str | None = None, *, deadline: float | None = None) -> None:
         """Change the slice's size while it runs: compute in per cent, memory in MiB or as "2GiB"; None leaves it.
 
-        Raises SliceRefused with the numbers compared, UsageError for a size that cannot be.
+        Less memory than is used is refused; with a `deadline` (seconds) idle models are unloaded until it fits. They are loaded
+        again by their next call.
+
+        Raises SliceRefused with the numbers compared, Conflict with what holds the memory, UsageError for a size that cannot be.
         """
         if self._control is None:
             raise UsageError("a guest cannot resize the slice it has joined: its holder can, or `gpupool resize`")
@@ -191,6 +194,7 @@ class Slice:
             self.slice_id,
             compute_pct=None if compute is None else parse_compute(compute),
             memory_mib=None if memory is None else parse_memory(memory),
+            deadline_s=deadline or 0.0,
         )
         self._reach.grant = msgspec.structs.replace(
             self.grant, epoch=resized.epoch, compute_pct=resized.compute_pct, memory_mib=resized.memory_mib

@@ -36,6 +36,8 @@ from gpupool_wire.messages import (
     Message,
     OpenLink,
     Revoke,
+    Shrink,
+    Shrunk,
     SignedLease,
 )
 from gpupool_wire.units import Hold, Policy
@@ -71,6 +73,7 @@ class FakeBroker:
         self.hellos: list[AgentHello] = []
         self.beats: list[Beat] = []
         self.byes: list[Bye] = []
+        self.shrunk: list[Shrunk] = []
         self.refusal: ErrorInfo | None = None
         self.is_mute = False
         self.greeted: set[bytes] = set()
@@ -127,6 +130,8 @@ class FakeBroker:
         elif isinstance(message, Beat):
             self.beats.append(message)
             self._say(peer, BeatAnswer(seq=message.seq, lease_ms=60_000))
+        elif isinstance(message, Shrunk):
+            self.shrunk.append(message)
         elif isinstance(message, Bye):
             self.byes.append(message)
 
@@ -163,6 +168,10 @@ class FakeBroker:
         self.slices[slice_id] = assignment
         self._outbox.put(Assign(slice=assignment))
         return assignment
+
+    def shrink(self, slice_id: str, memory_mib: int, request_id: str = "r") -> None:
+        """Ask for less memory."""
+        self._outbox.put(Shrink(slice_id=slice_id, request_id=request_id, memory_mib=memory_mib, deadline_ms=10))
 
     def revoke(self, slice_id: str, reason: str = "released") -> None:
         """Take a slice back."""

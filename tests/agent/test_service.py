@@ -185,7 +185,29 @@ class TestWorkers:
         broker.assign("s")
         agent.open(broker.lease("s"))
         broker.assign("s", epoch=2, compute_pct=33, memory_mib=128)
-        eventually(lambda: '["change",33,128]' in agent.heard("s"))
+        eventually(lambda: '["change",33,128,' in agent.heard("s"))
+
+    def test_whether_a_slice_can_shrink_is_its_workers_word(self, agent: Any, broker: Any, eventually: Eventually) -> None:
+        broker.assign("s")
+        agent.open(broker.lease("s"))
+        broker.shrink("s", 32, "one")
+        eventually(lambda: [row.request_id for row in broker.shrunk] == ["one"])
+        assert broker.shrunk[0].error is None
+        broker.shrink("s", 4, "two")
+        eventually(lambda: len(broker.shrunk) == 2)
+        assert broker.shrunk[1].error.message == "it uses 8 MiB"
+        # The shrink has come to nothing: the old size holds, and the worker hears so.
+        broker.assign("s")
+        eventually(lambda: agent.heard("s").count('["change",10,64,0') == 1)
+        broker.shrink("s", 9, "three")  # it dies of it, and holds nothing then
+        eventually(lambda: len(broker.shrunk) == 3)
+        assert broker.shrunk[2].error is None
+
+    def test_a_slice_without_a_worker_can_always_shrink(self, agent: Any, broker: Any, eventually: Eventually) -> None:
+        broker.assign("s")
+        broker.shrink("s", 4)
+        eventually(lambda: broker.shrunk)
+        assert broker.shrunk[0].error is None
 
     def test_a_dead_worker_is_replaced_for_the_next_link(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         broker.assign("s")

@@ -24,6 +24,7 @@ from gpupool_broker.core.pool import Pool
 from gpupool_wire import codec
 from gpupool_wire import messages as m
 from gpupool_wire.codec import encode
+from gpupool_wire.errors import GpupoolError
 from gpupool_wire.messages import DeviceInfo, Message, RequestSlice
 from gpupool_wire.units import Hold, Policy
 
@@ -86,7 +87,14 @@ class PoolDriver:
         return self.send(e.ReleaseRequested(**self.stamp(), caller="c", tenant=tenant, slice_id=slice_id, request_id=request_id))
 
     def resize(
-        self, slice_id: str, compute: int | None = None, memory: int | None = None, *, tenant: str | None = "t"
+        self,
+        slice_id: str,
+        compute: int | None = None,
+        memory: int | None = None,
+        *,
+        tenant: str | None = "t",
+        request_id: str | None = None,
+        deadline_ms: int = 0,
     ) -> list[e.Effect]:
         return self.send(
             e.ResizeRequested(
@@ -94,10 +102,17 @@ class PoolDriver:
                 caller="c",
                 tenant=tenant,
                 slice_id=slice_id,
-                request_id=f"z{next(self._callers)}",
+                request_id=request_id or f"z{next(self._callers)}",
                 compute_pct=compute,
                 memory_mib=memory,
+                deadline_ms=deadline_ms,
             )
+        )
+
+    def answer_shrink(self, asked: e.ShrinkSlice, error: GpupoolError | None = None) -> list[e.Effect]:
+        """Answer as the slice's agent."""
+        return self.send(
+            e.ShrinkAnswered(**self.stamp(), node=asked.node, slice_id=asked.slice_id, request_id=asked.request_id, error=error)
         )
 
     def beat(self, node: str = "node-1", **changes: object) -> list[e.Effect]:

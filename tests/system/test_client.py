@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import gpupool
 from gpupool.pool import Pool
+from gpupool_wire.errors import Conflict, OutOfSliceMemory
 
 pytestmark = pytest.mark.system
 
@@ -75,6 +77,39 @@ def test_resizing_reaches_broker_and_worker(system_pool: Any, pool: Pool, doubli
         until(lambda: (held.usage().compute_pct, held.usage().memory_limit_bytes) == (40, 512 * 1024 * 1024), 5)
         shown = next(one for one in system_pool.slices() if one["slice_id"] == held.slice_id)
         assert (shown["compute_pct"], shown["memory_mib"]) == (40, 512)
+
+
+def test_shrinking_below_use_is_refused_or_makes_room(system_pool: Any, pool: Pool) -> None:
+    with pool.slice(10, "512MiB") as slice_:
+        heavy, light = slice_.open_model(weighty(200)), slice_.open_model(weighty(10))
+        with pytest.raises(Conflict, match=r"uses 210\.0 MiB and cannot shrink to 100\.0 MiB"):
+            slice_.resize(memory="100MiB")
+        assert slice_.memory_mib == 512
+        slice_.resize(compute=20, memory="220MiB", deadline=0.2)
+        slice_.resize(memory="100MiB", deadline=0.2)
+        assert (slice_.compute_pct, slice_.memory_mib) == (20, 100)
+        shown = system_pool.rest.get(f"/slices/{slice_.slice_id}")
+        assert (shown["compute_pct"], shown["memory_mib"]) == (20, 100)
+        x = {"x": np.ones(1, np.float32)}
+        assert light.run(x)[0].nbytes == 10 << 20
+        with pytest.raises(OutOfSliceMemory):
+            heavy.run(x)
+        slice_.resize(memory="512MiB")
+        assert heavy.run(x)[0].nbytes == 200 << 20
+
+
+def weighty(mib: int) -> bytes:
+    """y = x + w with so many MiB of weights."""
+    info = helper.make_tensor_value_info
+    weights = numpy_helper.from_array(np.ones(mib * 1024 * 256, np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "weighty",
+        [info("x", TensorProto.FLOAT, [1])],
+        [info("y", TensorProto.FLOAT, ["n"])],
+        [weights],
+    )
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
 
 
 def test_a_slice_larger_than_any_device_is_refused_with_the_numbers(pool: Pool) -> None:

@@ -73,8 +73,8 @@ CLIENT_AND_BROKER = _table(
 AGENT_AND_BROKER = _table(
     m.AgentHello,
     m.AgentWelcome,
-    caller=(m.Beat,),
-    host=(m.Assign, m.Revoke, m.BeatAnswer, m.Failed),
+    caller=(m.Beat, m.Shrunk),
+    host=(m.Assign, m.Revoke, m.Shrink, m.BeatAnswer, m.Failed),
     goodbyes=((Speaker.CALLER, m.Bye),),
 )
 CLIENT_AND_DOOR = _table(m.OpenLink, m.LinkOpened, caller=(), host=())

@@ -155,6 +155,8 @@ class ResizeSlice(Message, frozen=True, kw_only=True):
     slice_id: Name
     compute_pct: Compute | None = None
     memory_mib: Memory | None = None
+    #: For less memory than the slice uses: how long idle models may be unloaded to make it fit; 0 refuses at once.
+    deadline_ms: Count = 0
 
 
 class SliceResized(Message, frozen=True, kw_only=True):
@@ -262,6 +264,23 @@ class Revoke(Message, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
+class Shrink(Message, frozen=True, kw_only=True):
+    """Can this slice do with so much memory? Until the deadline it may unload idle models for it. Answered by Shrunk."""
+
+    slice_id: Name
+    request_id: Name
+    memory_mib: Memory
+    deadline_ms: Count
+
+
+class Shrunk(Message, frozen=True, kw_only=True):
+    """The slice keeps to the smaller size from now on; or not, and why."""
+
+    slice_id: Name
+    request_id: Name
+    error: ErrorInfo | None = None
+
+
 class SliceUse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What one slice used since the last report."""
 
@@ -304,8 +323,8 @@ class Bye(Message, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
 
 
-AgentToBroker = AgentHello | Beat | Bye
-BrokerToAgent = AgentWelcome | Assign | Revoke | BeatAnswer | Failed
+AgentToBroker = AgentHello | Beat | Shrunk | Bye
+BrokerToAgent = AgentWelcome | Assign | Revoke | Shrink | BeatAnswer | Failed
 
 
 # ── client → door, door → client ──────

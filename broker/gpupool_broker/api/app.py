@@ -191,7 +191,9 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
                 request_id=body.request_id or uuid.uuid4().hex,
                 compute_pct=compute,
                 memory_mib=memory,
-            )
+                deadline_ms=int(body.deadline_s * 1000),
+            ),
+            timeout_s=30 + body.deadline_s,
         )
         return shown(slice_)
 

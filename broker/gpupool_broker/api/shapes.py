@@ -124,6 +124,8 @@ class SliceChange(BaseModel):
 
     compute: int | Annotated[str, Field(max_length=64)] | None = None
     memory: int | Annotated[str, Field(max_length=64)] | None = None
+    #: For less memory than the slice uses: how long idle models may be unloaded to make it fit. Without it that is refused.
+    deadline_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
     request_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
 
 

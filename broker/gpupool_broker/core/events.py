@@ -71,6 +71,17 @@ class ResizeRequested(Event):
     request_id: str
     compute_pct: int | None = None
     memory_mib: int | None = None
+    deadline_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShrinkAnswered(Event):
+    """An agent said whether a slice can do with less memory."""
+
+    node: str
+    slice_id: str
+    request_id: str
+    error: GpupoolError | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +166,17 @@ class AssignSlice(Effect):
 
     node: str
     slice: Assignment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShrinkSlice(Effect):
+    """Ask an agent whether a slice can do with less memory."""
+
+    node: str
+    slice_id: str
+    request_id: str
+    memory_mib: int
+    deadline_ms: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.books import Books
 from gpupool_broker.core.placement import Ask, NoRoom, Plan, place
+from gpupool_broker.core.shrinks import Shrinks
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, NotFound, SliceRefused
 from gpupool_wire.limits import AGENT_LOST_S, LEASE_S
@@ -58,6 +59,7 @@ class Pool(Books):
         self.waiting: deque[Waiting] = deque()
         self._heard_ms: dict[str, int] = {}
         self._heard_at_ms: dict[str, int] = {}
+        self.shrinks = Shrinks()
         self._unrolled: dict[str, tuple[int, int, int, int]] = {}
 
     def __repr__(self) -> str:
@@ -144,10 +146,37 @@ class Pool(Books):
             slice_ = self._owned(event.slice_id, event.tenant)
             compute, memory = event.compute_pct or slice_.compute_pct, event.memory_mib or slice_.memory_mib
             self._check_room(slice_, compute, memory)
+            if memory < slice_.memory_mib:
+                return [], [self.shrinks.begin(slice_, event, compute, memory)]
         except GpupoolError as error:
             return [], [e.AnswerError(caller=event.caller, error=error)]
+        return self._resize(slice_, event, event, compute, memory)
+
+    @_handle.register
+    def _on_shrink_answered(self, event: e.ShrinkAnswered) -> tuple[Facts, Effects]:
+        shrink = self.shrinks.answered(event.slice_id, event.request_id)
+        if shrink is None:
+            return [], []
+        asked, refusal = shrink.event, event.error
+        slice_ = self.slices.get(event.slice_id)
+        try:
+            if slice_ is None or slice_.epoch != shrink.epoch or slice_.state is not SliceState.LIVE:
+                raise Conflict(f"slice {event.slice_id} has changed while it was to shrink: look at it, and ask again")
+            if refusal is None:
+                self._check_room(slice_, shrink.compute_pct, shrink.memory_mib)
+        except GpupoolError as error:
+            refusal = error
+        if slice_ is None or refusal is not None:
+            effects: Effects = [e.AnswerError(caller=asked.caller, error=refusal or NotFound())]
+            if slice_ is not None and slice_.state is SliceState.LIVE and event.error is None:
+                # The agent keeps to the smaller size already: it hears that the old one holds.
+                effects.append(e.AssignSlice(node=slice_.node, slice=_assignment(slice_)))
+            return [], effects
+        return self._resize(slice_, asked, event, shrink.compute_pct, shrink.memory_mib)
+
+    def _resize(self, slice_: Slice, event: e.ResizeRequested, now: e.Event, compute: int, memory: int) -> tuple[Facts, Effects]:
         fact = f.SliceResized(
-            at_ms=event.at_ms,
+            at_ms=now.at_ms,
             slice_id=slice_.slice_id,
             epoch=slice_.epoch + 1,
             compute_pct=compute,
@@ -185,7 +214,9 @@ class Pool(Books):
         for node in self.nodes.values():
             if node.is_up and event.now_ms - self._heard_ms.setdefault(node.node, event.now_ms) > AGENT_LOST_S * 1000:
                 return self._lose_node(node, event, f"no beat for {AGENT_LOST_S:g} s")
-        return self._replace_one(event) or self._serve_queue(event)
+        in_vain = list(self.shrinks.over(self.slices, event.now_ms))
+        facts, effects = self._replace_one(event) or self._serve_queue(event)
+        return facts, [*in_vain, *effects]
 
     # ── decisions ──────
 

@@ -88,6 +88,10 @@ def resize(
     slice_id: Id,
     compute: Annotated[str | None, typer.Option(help="New share of the device's time, in per cent.")] = None,
     memory: Annotated[str | None, typer.Option(help='New memory limit, such as "2GiB".')] = None,
+    deadline: Annotated[
+        float,
+        typer.Option(min=0, help="For less memory than it uses: seconds in which idle models may be unloaded to make room."),
+    ] = 0.0,
     as_json: Json = False,
     http: Http = None,
 ) -> None:
@@ -100,8 +104,9 @@ def resize(
     change = {
         "compute": None if compute is None else parse_compute(compute),
         "memory": None if memory is None else parse_memory(memory),
+        "deadline_s": deadline,
     }
-    now = broker_rest(http).patch(f"/slices/{segment(slice_id)}", change)
+    now = broker_rest(http).patch(f"/slices/{segment(slice_id)}", change, patience_s=deadline)
     _say(now, as_json, f"{slice_id} has {now['compute_pct']} % and {format_memory(now['memory_mib'])} now")
 
 

@@ -22,6 +22,7 @@ from gpupool_agent.channel import (
     Grant,
     LinkGone,
     Ready,
+    Refused,
     Settle,
     Start,
     Stop,
@@ -29,7 +30,7 @@ from gpupool_agent.channel import (
     Want,
     worker_end,
 )
-from gpupool_wire.errors import RemoteFault
+from gpupool_wire.errors import Conflict, RemoteFault
 
 
 def main() -> None:
@@ -65,8 +66,12 @@ def main() -> None:
                         end.send(Want())
                     if (cache / "die").exists():
                         os._exit(7)
-                case Change(compute_pct=compute_pct, memory_mib=memory_mib):
-                    end.send(Changed(compute_pct=compute_pct, memory_mib=memory_mib))
+                case Change(memory_mib=memory_mib, seq=seq) if memory_mib < 8:
+                    end.send(Refused(error=Conflict("it uses 8 MiB").to_info(), seq=seq))
+                case Change(memory_mib=memory_mib) if memory_mib == 9:
+                    os._exit(9)
+                case Change(compute_pct=compute_pct, memory_mib=memory_mib, seq=seq):
+                    end.send(Changed(compute_pct=compute_pct, memory_mib=memory_mib, seq=seq))
                 case Grant(seq=seq):
                     end.send(Settle(seq=seq, used_ns=1_000, more=False))
                     end.send(Use(device_ns=1_000, throttled_ns=5, calls=1, memory_bytes=77))

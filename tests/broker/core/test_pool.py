@@ -8,7 +8,7 @@ import pytest
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core.state import SliceState
-from gpupool_wire.errors import Conflict, LeaseLost, NotFound, SliceRefused
+from gpupool_wire.errors import Conflict, LeaseLost, NotFound, PoolUnreachable, SliceRefused
 from gpupool_wire.messages import DeviceInfo, LinkLost, SliceUse
 
 Granted = Callable[[list[e.Effect]], str]
@@ -110,6 +110,69 @@ def test_a_resize_beyond_the_device_names_what_is_beside(driver, slice_granted: 
     slice_id = slice_granted(driver.request(50, 1024))
     driver.request(30, 2048)
     assert "has 20 % and 1024 MiB beside it" in str(refused(driver.resize(slice_id, compute=71)))
+
+
+def test_less_memory_is_the_agents_to_allow(driver, slice_granted: Granted) -> None:
+    driver.join(memory_mib=4096)
+    slice_id = slice_granted(driver.request(50, 4096))
+    (asked,) = driver.resize(slice_id, compute=20, memory=1024, deadline_ms=3_000)
+    assert isinstance(asked, e.ShrinkSlice)
+    assert (asked.node, asked.memory_mib, asked.deadline_ms) == ("node-1", 1024, 3_000)
+    assert driver.pool.slices[slice_id].memory_mib == 4096  # nobody may count on the rest yet
+    assert kinds(driver.answer_shrink(asked)) == [e.AssignSlice, e.AnswerSlice]
+    slice_ = driver.pool.slices[slice_id]
+    assert (slice_.compute_pct, slice_.memory_mib, slice_.epoch) == (20, 1024, 2)
+    assert driver.answer_shrink(asked) == []  # said twice
+    slice_granted(driver.request(50, 3072))
+
+
+def test_a_shrink_the_agent_refuses_changes_nothing(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(50, 4096))
+    (asked,) = driver.resize(slice_id, memory=1024)
+    error = refused(driver.answer_shrink(asked, Conflict("the slice uses 2000.0 MiB", used_bytes=1)))
+    assert "2000.0 MiB" in str(error)
+    assert driver.pool.slices[slice_id].epoch == 1
+    assert kinds(driver.resize(slice_id, memory=1024)) == [e.ShrinkSlice]
+
+
+def test_a_second_shrink_waits_for_the_first_and_a_repeat_takes_its_place(
+    driver, slice_granted: Granted, refused: Refused
+) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(50, 4096))
+    driver.resize(slice_id, memory=1024, request_id="one")
+    assert isinstance(refused(driver.resize(slice_id, memory=512, request_id="two")), Conflict)
+    (asked,) = driver.resize(slice_id, memory=1024, request_id="one")
+    assert kinds(driver.answer_shrink(asked)) == [e.AssignSlice, e.AnswerSlice]
+    assert kinds(driver.resize(slice_id, memory=1024, request_id="one")) == [e.AnswerSlice]
+
+
+def test_a_shrink_nobody_answers_is_given_up(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(50, 4096))
+    driver.resize(slice_id, memory=1024, deadline_ms=1_000)
+    for _ in range(4):
+        driver.beat()
+        assert driver.wait(1_400) == []
+    driver.beat()
+    assert isinstance(refused(driver.wait(1_400)), PoolUnreachable)
+    (asked,) = driver.resize(slice_id, memory=1024)
+    assert isinstance(refused(driver.wait(2_600)), Conflict)  # the node was lost, the slice with it
+    assert driver.answer_shrink(asked) == []
+
+
+def test_an_agreed_shrink_that_no_longer_fits_is_taken_back_at_the_agent(
+    driver, slice_granted: Granted, refused: Refused
+) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(50, 4096))
+    (asked,) = driver.resize(slice_id, compute=100, memory=1024)
+    slice_granted(driver.request(50, 1024))
+    effects = driver.answer_shrink(asked)
+    assert "0 % and" in str(refused(effects))
+    (restated,) = [effect for effect in effects if isinstance(effect, e.AssignSlice)]
+    assert (restated.slice.epoch, restated.slice.memory_mib) == (1, 4096)
 
 
 def test_a_silent_node_is_lost_and_its_slices_move(driver, slice_granted: Granted) -> None:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpupool_broker.core import events as e
 from gpupool_broker.core.invariants import check
 from gpupool_broker.core.pool import Pool
+from gpupool_wire.errors import Conflict
 from gpupool_wire.messages import LinkLost, SliceUse
 
 NODES = ("node-1", "node-2", "node-3")
@@ -16,6 +18,7 @@ STEPS = st.one_of(
     st.tuples(st.just("request"), st.integers(1, 100), st.integers(1, 9000), st.sampled_from([0, 3_000])),
     st.tuples(st.just("release"), st.integers(0, 30)),
     st.tuples(st.just("resize"), st.integers(0, 30), st.integers(1, 100), st.integers(1, 9000)),
+    st.tuples(st.just("agree"), st.booleans()),
     st.tuples(st.just("beat"), st.sampled_from(NODES), st.integers(0, 30), st.booleans()),
     st.tuples(st.just("wait"), st.sampled_from([100, 1_000, 2_600, 61_000])),
 )
@@ -39,6 +42,12 @@ def view(pool: Pool) -> object:
 def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tuple]) -> None:
     driver = make_driver()
     asked = answered = 0
+    shrinks: list[e.ShrinkSlice] = []
+
+    def answers(effects: list[e.Effect]) -> int:
+        shrinks.extend(effect for effect in effects if isinstance(effect, e.ShrinkSlice))
+        return sum(isinstance(effect, e.AnswerSlice | e.AnswerError) for effect in effects)
+
     for step in steps:
         ids = sorted(driver.pool.slices)
         match step:
@@ -46,23 +55,25 @@ def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tupl
                 driver.join(node, devices=2, memory_mib=memory)
             case ("request", compute, memory, wait_ms):
                 asked += 1
-                effects = driver.request(compute, memory, wait_ms=wait_ms)
-                answered += sum(hasattr(effect, "caller") for effect in effects)
+                answered += answers(driver.request(compute, memory, wait_ms=wait_ms))
             case ("release", index) if ids:
                 driver.release(ids[index % len(ids)])
             case ("resize", index, compute, memory) if ids:
-                driver.resize(ids[index % len(ids)], compute, memory)
+                asked += 1
+                answered += answers(driver.resize(ids[index % len(ids)], compute, memory))
+            case ("agree", agrees) if shrinks:
+                answered += answers(driver.answer_shrink(shrinks.pop(), None if agrees else Conflict("it is in use")))
             case ("beat", node, index, lost) if ids:
                 slice_ = driver.pool.slices[ids[index % len(ids)]]
                 use = SliceUse(slice_id=slice_.slice_id, epoch=slice_.epoch, device_ns=7, throttled_ns=3, calls=1, memory_bytes=0)
                 gone = (LinkLost(slice_id=slice_.slice_id, epoch=slice_.epoch, reason="gone"),) if lost else ()
                 driver.beat(node, use=(use,), lost=gone)
             case ("wait", ms):
-                answered += sum(hasattr(effect, "caller") for effect in driver.wait(ms))
+                answered += answers(driver.wait(ms))
         check(driver.pool)
         unrolled = {key: driver.pool.slices[key] for key in driver.pool.slices}
         assert view(driver.replayed()) == view(driver.pool), unrolled
-    assert asked == answered + len(driver.pool.waiting)
+    assert asked == answered + len(driver.pool.waiting) + len(driver.pool.shrinks)
 
 
 def test_the_check_itself_sees_a_broken_pool(driver, make_driver) -> None:
