@@ -112,7 +112,8 @@ def _bind(start: Start) -> tuple[zmq.Socket[bytes], str]:
     router.setsockopt(zmq.SNDHWM, SEND_QUEUE)
     router.setsockopt(zmq.LINGER, 0)
     router.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    router.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(CLIENT_LOST_S * 1000))
+    # Counted from the ping, which goes out up to an interval after the last sign of life.
+    router.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(CLIENT_LOST_S * 1000) - HEARTBEAT_MS)
     router.setsockopt(zmq.HEARTBEAT_TTL, int(CLIENT_LOST_S * 1000))
     router.setsockopt(zmq.IPV6, ":" in start.bind_host)
     public_key = ""
