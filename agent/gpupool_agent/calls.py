@@ -221,7 +221,7 @@ class Calls:
             device_ns = execution.device_ns
         finally:
             executed_ns = _now() - started_ns
-            self._quantum.leave(device_ns, executed_ns)
+            self._quantum.leave(device_ns)
         self.executed += 1
         shared.latest_ns = executed_ns
         specs, frames = pack_values(_travelling(execution.values))

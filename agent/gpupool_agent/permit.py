@@ -34,11 +34,14 @@ class Permit:
         "_used_ns",
         "active",
         "is_wanted",
+        "total_ns",
         "waiting",
     )
 
     def __init__(self) -> None:
         self.is_wanted = False
+        #: Device time so far: the union of the calls' intervals, or what their driver measured.
+        self.total_ns = 0
         #: Calls inside the grant, and calls that want in.
         self.active = 0
         self.waiting = 0
@@ -110,10 +113,10 @@ class Permit:
     def leave(self, now_ns: int, device_ns: int | None) -> list[ToAgent]:
         """One call is done; `device_ns` where its driver measured it, else the wall time counts."""
         self.active -= 1
-        if device_ns is not None:
-            self._used_ns += device_ns
-        elif self.active == 0:
-            self._used_ns += now_ns - self._active_since_ns
+        if device_ns is None:
+            device_ns = 0 if self.active else now_ns - self._active_since_ns
+        self._used_ns += device_ns
+        self.total_ns += device_ns
         if self.active:
             return []
         self._latest_call_ns = now_ns - self._active_since_ns

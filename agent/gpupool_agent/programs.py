@@ -202,12 +202,11 @@ class Programs:
             self._quantum.announce_silence(_silence_ms(len(model)))
             return self._device.open(model, scan, options, name)
         self._quantum.enter()
-        started_ns = time.monotonic_ns()
         try:
             self._quantum.announce_silence(_silence_ms(len(model)))
             return self._device.open(model, scan, options, name)
         finally:
-            self._quantum.leave(None, time.monotonic_ns() - started_ns)
+            self._quantum.leave(None)
 
 
 def _can_never_fit(error: OutOfSliceMemory) -> bool:

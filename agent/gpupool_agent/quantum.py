@@ -31,12 +31,16 @@ class Quantum:
         self._keeper_sleeps = True
         self._is_stopped = False
         self._quiet_until_ns = 0
-        #: Executed time, and time calls waited for a grant, since the start.
-        self.device_ns = 0
+        #: Time calls waited for a grant, since the start.
         self.throttled_ns = 0
 
     def __repr__(self) -> str:
         return f"<Quantum, {self._permit!r}>"
+
+    @property
+    def device_ns(self) -> int:
+        """Device time since the start. Calls that ran at the same time count once: they shared one turn."""
+        return self._permit.total_ns
 
     def start(self) -> None:
         """Start the keeper."""
@@ -77,11 +81,10 @@ class Quantum:
                 self._permit.unwait()
         raise LeaseLost("the slice was taken back while the call waited for its turn")
 
-    def leave(self, device_ns: int | None, executed_ns: int) -> None:
-        """A call is done: `device_ns` as its driver measured it, else None; `executed_ns` its wall time."""
+    def leave(self, device_ns: int | None) -> None:
+        """A call is done: `device_ns` as its driver measured it, else None: its wall time counts."""
         with self._lock:
             self._sends(self._permit.leave(_now(), device_ns))
-            self.device_ns += executed_ns if device_ns is None else device_ns
             if self._keeper_sleeps and not self._permit.active:
                 self._keeper_wakes.notify()
 

@@ -17,14 +17,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zmq
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.pool import Pool
-from gpupool_broker.core.state import Slice, SliceState
+from gpupool_broker.core.state import Node, Slice, SliceState
 from gpupool_broker.gateway import Gateway, WireCaller
 from gpupool_broker.leases import LeaseSigner
 from gpupool_broker.store.sql import SqlStore, StoreFailed
@@ -95,12 +95,12 @@ class Broker:
 
     # ── for other threads ──────
 
-    def ask(self, make: Callable[[e.Caller, int, int], e.Event], timeout_s: float = 30.0) -> Slice:
-        """Have the core handle an event; return the slice it answers with, or raise the error it answers with.
+    def ask(self, make: Callable[[e.Caller, int, int], e.Event], timeout_s: float = 30.0) -> Any:  # noqa: ANN401
+        """Have the core handle an event; return the slice or node it answers with, or raise the error it answers with.
 
         `make` gets the caller, the monotonic and the wall time in milliseconds.
         """
-        future: Future[Slice] = Future()
+        future: Future[Slice | Node] = Future()
         self._post(lambda events: events.append(make(future, _now_ms(), wall_ms())))
         return future.result(timeout_s)
 
@@ -229,6 +229,8 @@ class Broker:
                 self._gateway.tell_node(effect.node, shrink)
             case e.AnswerSlice(caller=Future() as future):
                 future.set_result(self.pool.slices[effect.slice_id])
+            case e.AnswerNode(caller=Future() as future):
+                future.set_result(self.pool.nodes[effect.node])
             case e.AnswerError(caller=Future() as future):
                 future.set_exception(effect.error)
             case e.AnswerSlice(caller=WireCaller() as caller):

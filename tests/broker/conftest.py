@@ -115,6 +115,12 @@ class PoolDriver:
             e.ShrinkAnswered(**self.stamp(), node=asked.node, slice_id=asked.slice_id, request_id=asked.request_id, error=error)
         )
 
+    def cordon(self, node: str = "node-1", drain_ms: int | None = None) -> list[e.Effect]:
+        return self.send(e.CordonRequested(**self.stamp(), caller="c", node=node, by="admin", drain_ms=drain_ms))
+
+    def uncordon(self, node: str = "node-1") -> list[e.Effect]:
+        return self.send(e.UncordonRequested(**self.stamp(), caller="c", node=node, by="admin"))
+
     def beat(self, node: str = "node-1", **changes: object) -> list[e.Effect]:
         return self.send(e.AgentBeat(**self.stamp(), caller="agent", node=node, seq=1, **changes))  # type: ignore[arg-type]
 

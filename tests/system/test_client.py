@@ -290,6 +290,33 @@ def test_a_slice_moves_to_another_node_when_its_agent_is_killed(own_pool: Any, d
         assert held.node != first
 
 
+def test_a_drained_node_hands_its_slices_to_another_while_they_work(own_pool: Any, doubling: bytes) -> None:
+    with own_pool.connect() as pool, pool.slice(10, "64MiB") as slice_:
+        model = slice_.open_model(doubling)
+        own_pool.start_agent("two")
+        over, failed = threading.Event(), []
+
+        def work() -> None:
+            try:
+                while not over.is_set():
+                    assert np.array_equal(model.run({"x": X})[0], X + X)
+            except Exception as error:
+                failed.append(error)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        done = subprocess.run(
+            [sys.executable, "-m", "gpupool", "drain", "one"], env=own_pool.environ, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, "one is draining, 0 slice(s) are left on it\n")
+        model.run({"x": X})
+        over.set()
+        worker.join()
+        assert failed == []
+        assert slice_.node == "two"
+        assert [row["state"] for row in own_pool.rest.get("/nodes")] == ["draining", "up"]
+
+
 def test_what_an_admin_releases_is_lost_clearly(system_pool: Any, pool: Pool, doubling: bytes) -> None:
     held = pool.slice(20, "128MiB")
     model = held.open_model(doubling)

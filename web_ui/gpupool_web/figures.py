@@ -71,10 +71,10 @@ def utc_now() -> datetime:
 
 def overview(nodes: Sequence[Json], devices: Sequence[Json], slices: Sequence[Json]) -> list[Figure]:
     """Return the figures at the top of the overview. Devices of lost nodes offer nothing."""
-    up = [device for device in devices if device["state"] == "up"]
+    up = [device for device in devices if device["state"] != "lost"]
     compute = sum(device["compute_allocated_pct"] for device in up)
     memory, offered = sum(device["memory_allocated_mib"] for device in up), sum(device["memory_mib"] for device in up)
-    nodes_up = sum(node["state"] == "up" for node in nodes)
+    nodes_up = sum(node["state"] != "lost" for node in nodes)
     live = sum(slice_["state"] == "live" for slice_ in slices)
     return [
         Figure(title="Nodes up", used=nodes_up, total=len(nodes), text=f"{nodes_up} of {len(nodes)}"),

@@ -28,6 +28,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.ErrorAnswer} for status in (400, 401, 403, 404, 405, 409, 410, 413, 422, 500, 503)
 }
 _bearer = HTTPBearer(auto_error=False, description="A token: `Authorization: Bearer gpp_...`")
+NodeName = Annotated[str, Path(max_length=512)]
 SliceId = Annotated[str, Path(max_length=512)]
 
 
@@ -38,6 +39,7 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> 
     reader, changer, admin = _who(desk, ADMIN, FINANCE, TENANT), _who(desk, ADMIN, TENANT), _who(desk, ADMIN)
     _add_health(app, broker, store)
     _add_inventory(app, broker, reader)
+    _add_upkeep(app, broker, admin)
     _add_slices(app, broker, store, reader, changer)
     _add_tokens(app, desk, reader, admin)
     return app
@@ -120,6 +122,36 @@ def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: 
                 for device in node.devices.values()
             ]
         )
+
+
+def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN401
+    def cordoned(node: str, token: Token, drain_ms: int | None) -> shapes.NodeShape:
+        by = f"{token.role} {token.name}".strip()
+        found = broker.ask(
+            lambda caller, now_ms, at_ms: e.CordonRequested(
+                now_ms=now_ms, at_ms=at_ms, caller=caller, node=node, by=by, drain_ms=drain_ms
+            )
+        )
+        return broker.read(lambda pool: shapes.node_shape(pool, found))
+
+    @app.post("/api/v1/nodes/{node}/cordon", tags=["inventory"])
+    def cordon(node: NodeName, token: Token = admin) -> shapes.NodeShape:
+        """Place nothing new on a node; what is there stays."""
+        return cordoned(node, token, None)
+
+    @app.post("/api/v1/nodes/{node}/drain", tags=["inventory"])
+    def drain(node: NodeName, body: shapes.Drain, token: Token = admin) -> shapes.NodeShape:
+        """Empty a node: its slices move to other nodes, or end when the time is over."""
+        return cordoned(node, token, int(body.deadline_s * 1000))
+
+    @app.post("/api/v1/nodes/{node}/uncordon", tags=["inventory"])
+    def uncordon(node: NodeName, token: Token = admin) -> shapes.NodeShape:
+        """Give a cordoned or drained node back to the pool."""
+        by = f"{token.role} {token.name}".strip()
+        found = broker.ask(
+            lambda caller, now_ms, at_ms: e.UncordonRequested(now_ms=now_ms, at_ms=at_ms, caller=caller, node=node, by=by)
+        )
+        return broker.read(lambda pool: shapes.node_shape(pool, found))
 
 
 def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401

@@ -33,6 +33,7 @@ class NodeShape(BaseModel):
     """A machine with an agent."""
 
     node: str
+    #: "up", "lost", "cordoned" (nothing new is placed there) or "draining" (what is there moves or ends).
     state: str
     door: str
     labels: dict[str, str]
@@ -129,6 +130,14 @@ class SliceChange(BaseModel):
     request_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
 
 
+class Drain(BaseModel):
+    """Empty a node: its slices move to other nodes, or end when the time is over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    deadline_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+
+
 class TokenRequest(BaseModel):
     """Make a token."""
 
@@ -180,7 +189,7 @@ def node_shape(pool: Pool, node: Node) -> NodeShape:
     """Return a node as REST shows it."""
     return NodeShape(
         node=node.node,
-        state="up" if node.is_up else "lost",
+        state=_state_of(node),
         door=node.door,
         labels=node.labels,
         joined_at=moment(node.joined_ms),
@@ -190,6 +199,12 @@ def node_shape(pool: Pool, node: Node) -> NodeShape:
     )
 
 
+def _state_of(node: Node) -> str:
+    if not node.is_up:
+        return "lost"
+    return "up" if not node.is_cordoned else "cordoned" if node.drain_ms is None else "draining"
+
+
 def device_shape(pool: Pool, node: Node, device: Device) -> DeviceShape:
     """Return a device as REST shows it."""
     return DeviceShape(
@@ -197,7 +212,7 @@ def device_shape(pool: Pool, node: Node, device: Device) -> DeviceShape:
         device=device.info.device,
         kind=device.info.kind,
         model=device.info.model,
-        state="up" if node.is_up else "lost",
+        state=_state_of(node),
         memory_mib=device.info.memory_mib,
         compute_allocated_pct=100 - device.compute_free_pct,
         memory_allocated_mib=device.info.memory_mib - device.memory_free_mib,

@@ -39,7 +39,8 @@ class Books:
 
     @apply.register
     def _apply_node_joined(self, fact: f.NodeJoined) -> None:
-        known = self.nodes[fact.node].devices if fact.node in self.nodes else {}
+        before = self.nodes.get(fact.node)
+        known = before.devices if before else {}
         devices: dict[str, Device] = {}
         for info in fact.devices:
             old = known.get(info.device)
@@ -52,11 +53,24 @@ class Books:
             labels=fact.labels,
             joined_ms=fact.at_ms,
             devices=devices,
+            # What an admin said of the node holds until an admin says otherwise.
+            is_cordoned=before.is_cordoned if before else False,
+            drain_ms=before.drain_ms if before else None,
         )
 
     @apply.register
     def _apply_node_lost(self, fact: f.NodeLost) -> None:
         self.nodes[fact.node].is_up = False
+
+    @apply.register
+    def _apply_node_cordoned(self, fact: f.NodeCordoned) -> None:
+        node = self.nodes[fact.node]
+        node.is_cordoned, node.drain_ms = True, fact.drain_ms
+
+    @apply.register
+    def _apply_node_uncordoned(self, fact: f.NodeUncordoned) -> None:
+        node = self.nodes[fact.node]
+        node.is_cordoned, node.drain_ms = False, None
 
     @apply.register
     def _apply_slice_granted(self, fact: f.SliceGranted) -> None:

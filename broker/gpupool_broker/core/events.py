@@ -105,6 +105,25 @@ class LocateRequested(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CordonRequested(Event):
+    """An admin wants nothing new on a node; with `drain_ms`, nothing at all after that time."""
+
+    caller: Caller
+    node: str
+    by: str
+    drain_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UncordonRequested(Event):
+    """An admin gives a node back to the pool."""
+
+    caller: Caller
+    node: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Ticked(Event):
     """Time has passed."""
 
@@ -125,6 +144,14 @@ class AnswerSlice(Effect):
 
     caller: Caller
     slice_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerNode(Effect):
+    """Tell the caller about a node as it is now."""
+
+    caller: Caller
+    node: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

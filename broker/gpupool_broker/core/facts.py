@@ -39,6 +39,22 @@ class NodeLost(Fact, frozen=True, kw_only=True):
     reason: str
 
 
+class NodeCordoned(Fact, frozen=True, kw_only=True):
+    """Nothing new is placed on a node; with a deadline, what it holds moves elsewhere or ends then."""
+
+    node: str
+    by: str
+    #: Milliseconds the slices have to move; None leaves them alone.
+    drain_ms: int | None = None
+
+
+class NodeUncordoned(Fact, frozen=True, kw_only=True):
+    """A node takes new slices again."""
+
+    node: str
+    by: str
+
+
 class SliceGranted(Fact, frozen=True, kw_only=True):
     """A slice was given to a tenant."""
 
@@ -105,7 +121,18 @@ class SliceUsed(Fact, frozen=True, kw_only=True):
     calls: int
 
 
-AnyFact = NodeJoined | NodeLost | SliceGranted | SliceResized | SliceMoved | SliceStranded | SliceEnded | SliceUsed
+AnyFact = (
+    NodeJoined
+    | NodeLost
+    | NodeCordoned
+    | NodeUncordoned
+    | SliceGranted
+    | SliceResized
+    | SliceMoved
+    | SliceStranded
+    | SliceEnded
+    | SliceUsed
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyFact] = msgspec.msgpack.Decoder(AnyFact)

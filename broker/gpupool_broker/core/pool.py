@@ -22,6 +22,7 @@ from functools import singledispatchmethod
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.books import Books
+from gpupool_broker.core.draining import Draining
 from gpupool_broker.core.placement import Ask, NoRoom, Plan, place
 from gpupool_broker.core.shrinks import Shrinks
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
@@ -60,6 +61,7 @@ class Pool(Books):
         self._heard_ms: dict[str, int] = {}
         self._heard_at_ms: dict[str, int] = {}
         self.shrinks = Shrinks()
+        self._draining = Draining()
         self._unrolled: dict[str, tuple[int, int, int, int]] = {}
 
     def __repr__(self) -> str:
@@ -203,6 +205,22 @@ class Pool(Books):
         return [], [self._answer(event.caller, event.slice_id, event.tenant)]
 
     @_handle.register
+    def _on_cordon_requested(self, event: e.CordonRequested) -> tuple[Facts, Effects]:
+        if event.node not in self.nodes:
+            return [], [_unknown_node(event.caller, event.node)]
+        self._draining.forget(event.node)
+        fact = f.NodeCordoned(at_ms=event.at_ms, node=event.node, by=event.by, drain_ms=event.drain_ms)
+        return [fact], [e.AnswerNode(caller=event.caller, node=event.node)]
+
+    @_handle.register
+    def _on_uncordon_requested(self, event: e.UncordonRequested) -> tuple[Facts, Effects]:
+        if event.node not in self.nodes:
+            return [], [_unknown_node(event.caller, event.node)]
+        self._draining.forget(event.node)
+        fact = f.NodeUncordoned(at_ms=event.at_ms, node=event.node, by=event.by)
+        return [fact], [e.AnswerNode(caller=event.caller, node=event.node)]
+
+    @_handle.register
     def _on_restarted(self, event: e.Restarted) -> tuple[Facts, Effects]:
         self._heard_ms = {node.node: event.now_ms for node in self.nodes.values() if node.is_up}
         self._stranded = dict.fromkeys(self._stranded)
@@ -215,7 +233,7 @@ class Pool(Books):
             if node.is_up and event.now_ms - self._heard_ms.setdefault(node.node, event.now_ms) > AGENT_LOST_S * 1000:
                 return self._lose_node(node, event, f"no beat for {AGENT_LOST_S:g} s")
         in_vain = list(self.shrinks.over(self.slices, event.now_ms))
-        facts, effects = self._replace_one(event) or self._serve_queue(event)
+        facts, effects = self._replace_one(event) or self._drain_one(event) or self._serve_queue(event)
         return facts, [*in_vain, *effects]
 
     # ── decisions ──────
@@ -285,14 +303,43 @@ class Pool(Books):
                 self._stranded[slice_id] = since_ms = event.now_ms
             if event.now_ms - since_ms > LEASE_S * 1000:
                 return self._end(slice_, event, "expired", f"no device had room for {LEASE_S:g} s after its own was lost")
-            ask = Ask(compute_pct=slice_.compute_pct, memory_mib=slice_.memory_mib, kind=slice_.kind)
-            plan = place(ask, self._devices_up())
+            plan = place(_ask_again(slice_), self._devices_up())
             if isinstance(plan, Plan):
                 epoch = slice_.epoch + 1
                 fact = f.SliceMoved(at_ms=event.at_ms, slice_id=slice_id, epoch=epoch, node=plan.node, device=plan.device)
                 assignment = _assignment(slice_, epoch=epoch, device=plan.device)
                 return [fact], [e.AssignSlice(node=plan.node, slice=assignment)]
         return None
+
+    def _drain_one(self, event: e.Ticked) -> tuple[Facts, Effects] | None:
+        """Move the first slice of a drained node that fits elsewhere, or end the first whose time is over."""
+        for node in self.nodes.values():
+            if node.drain_ms is None or not node.is_up:
+                continue
+            is_over = self._draining.is_over(node.node, node.drain_ms, event.now_ms)
+            for slice_ in self._slices_on(node.node):
+                plan = place(_ask_again(slice_), self._devices_up())
+                if isinstance(plan, Plan):
+                    return self._move(slice_, plan, event, f"{node.node} is drained")
+                if is_over:
+                    return self._end(
+                        slice_, event, "expired", f"{node.node} is drained, and nowhere else was room: {plan.message}"
+                    )
+        return None
+
+    def _move(self, slice_: Slice, plan: Plan, event: e.Ticked, reason: str) -> tuple[Facts, Effects]:
+        """Take a live slice from its device and place it on another. Its client finds it there by asking."""
+        left, came = slice_.epoch + 1, slice_.epoch + 2
+        facts: Facts = [
+            *self._roll_up(slice_.slice_id, event),
+            f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=left, reason=reason),
+            f.SliceMoved(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=came, node=plan.node, device=plan.device),
+        ]
+        return facts, [
+            # There before it ends here: a client that is told to look finds it.
+            e.AssignSlice(node=plan.node, slice=_assignment(slice_, epoch=came, device=plan.device)),
+            e.RevokeSlice(node=slice_.node, slice_id=slice_.slice_id, epoch=left, reason=reason),
+        ]
 
     def _serve_queue(self, event: e.Ticked) -> tuple[Facts, Effects]:
         """Grant the first waiting request if it fits; refuse those whose time is over. First come, first served."""
@@ -378,7 +425,7 @@ class Pool(Books):
         return self._heard_at_ms.get(node)
 
     def _devices_up(self) -> Iterable[Device]:
-        return (device for node in self.nodes.values() if node.is_up for device in node.devices.values())
+        return (device for node in self.nodes.values() if node.takes_slices for device in node.devices.values())
 
     def _slices_on(self, node: str) -> list[Slice]:
         known = self.nodes.get(node)
@@ -387,6 +434,14 @@ class Pool(Books):
 
 def _ask(request: RequestSlice) -> Ask:
     return Ask(compute_pct=request.compute_pct, memory_mib=request.memory_mib, kind=request.kind)
+
+
+def _ask_again(slice_: Slice) -> Ask:
+    return Ask(compute_pct=slice_.compute_pct, memory_mib=slice_.memory_mib, kind=slice_.kind)
+
+
+def _unknown_node(caller: e.Caller, node: str) -> e.Effect:
+    return e.AnswerError(caller=caller, error=NotFound(f"there is no node {node[:64]}", node=node[:64]))
 
 
 def _assignment(

@@ -90,3 +90,11 @@ class Node:
     joined_ms: int
     devices: dict[str, Device]
     is_up: bool = True
+    #: Nothing new is placed here; with `drain_ms`, what is here moves or ends within that time.
+    is_cordoned: bool = False
+    drain_ms: int | None = None
+
+    @property
+    def takes_slices(self) -> bool:
+        """Whether something new may be placed here."""
+        return self.is_up and not self.is_cordoned

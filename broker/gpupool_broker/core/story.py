@@ -12,6 +12,11 @@ def tell(fact: f.Fact) -> str:
             return f"node {fact.node} joined with {len(fact.devices)} device(s)"
         case f.NodeLost():
             return f"node {fact.node} was lost: {fact.reason}"
+        case f.NodeCordoned():
+            drained = "" if fact.drain_ms is None else f" and is drained within {fact.drain_ms / 1000:g} s"
+            return f"node {fact.node} takes nothing new{drained}, says {fact.by}"
+        case f.NodeUncordoned():
+            return f"node {fact.node} takes new slices again, says {fact.by}"
         case f.SliceGranted():
             return (
                 f"granted to {fact.tenant}: {fact.compute_pct} % ({fact.policy}) and {fact.memory_mib} MiB of {fact.device} on "

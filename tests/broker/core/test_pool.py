@@ -175,6 +175,38 @@ def test_an_agreed_shrink_that_no_longer_fits_is_taken_back_at_the_agent(
     assert (restated.slice.epoch, restated.slice.memory_mib) == (1, 4096)
 
 
+def test_a_cordoned_node_takes_nothing_new_and_keeps_what_it_has(driver, slice_granted: Granted, refused: Refused) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    assert kinds(driver.cordon()) == [e.AnswerNode]
+    assert "no device that is up" in str(refused(driver.request()))
+    driver.join()  # its agent restarts; what the admin said still holds
+    assert isinstance(refused(driver.request()), SliceRefused)
+    assert driver.pool.slices[slice_id].state is SliceState.LIVE
+    driver.uncordon()
+    slice_granted(driver.request())
+
+
+def test_a_drained_nodes_slices_move_and_the_rest_ends_at_the_deadline(driver, slice_granted: Granted) -> None:
+    driver.join("node-1", memory_mib=4096)
+    one, other = (slice_granted(driver.request(40, 2048)) for _ in range(2))
+    driver.join("node-2", memory_mib=2048)
+    driver.cordon("node-1", drain_ms=3_000)
+    effects = driver.wait(0)
+    assert kinds(effects) == [e.AssignSlice, e.RevokeSlice]
+    moved, stayed = (one, other) if driver.pool.slices[one].node == "node-2" else (other, one)
+    assert driver.pool.slices[moved].epoch == 3
+    for _ in range(2):
+        driver.wait(1_400)
+        driver.beat("node-1")
+        driver.beat("node-2")
+    assert driver.pool.slices[stayed].state is SliceState.LIVE
+    assert kinds(driver.wait(300)) == [e.RevokeSlice]
+    assert driver.pool.slices[stayed].state is SliceState.EXPIRED
+    assert "node-1 is drained, and nowhere else was room" in driver.pool.slices[stayed].reason
+    assert isinstance(driver.cordon("nowhere")[0], e.AnswerError)
+
+
 def test_a_silent_node_is_lost_and_its_slices_move(driver, slice_granted: Granted) -> None:
     driver.join("node-1")
     slice_id = slice_granted(driver.request())

@@ -19,6 +19,8 @@ STEPS = st.one_of(
     st.tuples(st.just("release"), st.integers(0, 30)),
     st.tuples(st.just("resize"), st.integers(0, 30), st.integers(1, 100), st.integers(1, 9000)),
     st.tuples(st.just("agree"), st.booleans()),
+    st.tuples(st.just("cordon"), st.sampled_from(NODES), st.sampled_from([None, 0, 3_000])),
+    st.tuples(st.just("uncordon"), st.sampled_from(NODES)),
     st.tuples(st.just("beat"), st.sampled_from(NODES), st.integers(0, 30), st.booleans()),
     st.tuples(st.just("wait"), st.sampled_from([100, 1_000, 2_600, 61_000])),
 )
@@ -31,7 +33,12 @@ def view(pool: Pool) -> object:
         for key, s in pool.slices.items()
     }
     nodes = {
-        key: (n.is_up, {d: (v.compute_free_pct, v.memory_free_mib, frozenset(v.slices)) for d, v in n.devices.items()})
+        key: (
+            n.is_up,
+            n.is_cordoned,
+            n.drain_ms,
+            {d: (v.compute_free_pct, v.memory_free_mib, frozenset(v.slices)) for d, v in n.devices.items()},
+        )
         for key, n in pool.nodes.items()
     }
     return slices, nodes
@@ -61,6 +68,10 @@ def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tupl
             case ("resize", index, compute, memory) if ids:
                 asked += 1
                 answered += answers(driver.resize(ids[index % len(ids)], compute, memory))
+            case ("cordon", node, drain_ms):
+                driver.cordon(node, drain_ms)
+            case ("uncordon", node):
+                driver.uncordon(node)
             case ("agree", agrees) if shrinks:
                 answered += answers(driver.answer_shrink(shrinks.pop(), None if agrees else Conflict("it is in use")))
             case ("beat", node, index, lost) if ids:
