@@ -70,7 +70,7 @@ def main() -> None:
         socket.send_multipart([header, payload])
         socket.recv_multipart()
 
-    with gpupool.embedded_pool() as pool, pool.slice(compute=100, memory="512MiB") as slice_:
+    with gpupool.embedded_pool() as pool, pool.slice(compute=100, memory="512MiB", wait=10) as slice_:
         model = slice_.open_model(doubling(), ModelOptions(intra_op_num_threads=1))
         feed = {"x": np.ones(16, np.float32)}
         median_us(ping, 500)

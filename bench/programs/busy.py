@@ -51,7 +51,7 @@ def processor_seconds(process: psutil.Process) -> float:
 
 compute, policy, call_ms, flight, seconds, kind = sys.argv[1:]
 feed = {"x0": np.ones((SIZE, SIZE), np.float32)}
-with gpupool.connect() as pool, pool.slice(compute=int(compute), memory="512MiB", policy=policy, kind=kind) as slice_:
+with gpupool.connect() as pool, pool.slice(compute=int(compute), memory="512MiB", policy=policy, kind=kind, wait=10) as slice_:
     options = ModelOptions(intra_op_num_threads=1, inter_op_num_threads=1)
     probe = slice_.open_model(products(200), options)
     for _ in range(5):

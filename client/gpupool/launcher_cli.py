@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gpupool.settings import PATIENCE_S
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the root application."""
@@ -17,7 +19,7 @@ def register(app: typer.Typer) -> None:
         memory: Annotated[str | None, typer.Option(help='Memory, such as "512MiB" [default: GPUPOOL_MEMORY, else 2GiB].')] = None,
         policy: Annotated[str, typer.Option(help='"fixed", or "burst" to use idle device time too.')] = "fixed",
         kind: Annotated[str | None, typer.Option(help='Only this kind of device: "cuda" or "cpu".')] = None,
-        wait: Annotated[float, typer.Option(help="Seconds to queue where the slice does not fit now.", min=0)] = 0.0,
+        wait: Annotated[float, typer.Option(help="Seconds to queue where the slice does not fit now.", min=0)] = PATIENCE_S,
     ) -> None:
         """Run an unmodified program with its ONNX Runtime sessions on a slice of the pool.
 

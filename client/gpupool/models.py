@@ -64,6 +64,9 @@ class Links(Protocol):
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
 
+    def check_room(self, nbytes: int) -> None:
+        """Raise OutOfSliceMemory for tensors that an empty slice could not hold."""
+
 
 class Model:
     """A RemoteModel (see gpupool.protocols). Thread-safe."""
@@ -131,6 +134,7 @@ class Model:
         """Return the outputs in order, as fresh writable arrays. See RemoteModel.run."""
         start_ns = time.perf_counter_ns()
         specs, frames = pack_values(feed.values())
+        self._links.check_room(sum(map(len, frames)))
         inputs = list(zip(feed, specs, strict=True))
         wanted = None if outputs is None else list(outputs)
         config = dict(run_config or {})

@@ -20,6 +20,9 @@ from gpupool_wire.units import parse_compute, parse_memory
 DEFAULT_COMPUTE_PCT: Final = 25
 DEFAULT_MEMORY_MIB: Final = 2048
 
+#: How long commands queue where a slice does not fit at once: what a killed program held is free again within seconds.
+PATIENCE_S: Final = 10.0
+
 WAY_OUT: Final = "start a pool on this machine with `gpupool up`, or set GPUPOOL_URL (and GPUPOOL_TOKEN) to yours"
 
 

@@ -25,11 +25,11 @@ from gpupool.model_source import keep_model
 from gpupool.models import Model
 from gpupool.protocols import ModelSource
 from gpupool.reach import FAILOVER_S, Reach
-from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, RemoteProtocolError, UsageError, WorkerLost
+from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, OutOfSliceMemory, RemoteProtocolError, UsageError, WorkerLost
 from gpupool_wire.home import state_home
 from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import AskUsage, ModelOptions, Usage
-from gpupool_wire.units import Policy, format_memory, parse_compute, parse_memory
+from gpupool_wire.units import MIB, Policy, format_memory, parse_compute, parse_memory
 
 if TYPE_CHECKING:
     from gpupool.onnxruntime import InferenceSession
@@ -215,6 +215,19 @@ class Slice:
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
         return self._reach.link(lost)
+
+    def check_room(self, nbytes: int) -> None:
+        """Raise OutOfSliceMemory for tensors that an empty slice could not hold, before they travel."""
+        if nbytes <= self.memory_mib * MIB:
+            return
+        limit = self.usage().memory_limit_bytes  # it may have grown at another's word
+        if nbytes > limit:
+            raise OutOfSliceMemory(
+                f"the inputs take {nbytes / MIB:.1f} MiB, but slice {self.slice_id} has {format_memory(limit // MIB)}: "
+                "send less at a time, or resize the slice",
+                asked_bytes=nbytes,
+                limit_bytes=limit,
+            )
 
     def release(self) -> None:
         """Give the slice back. Idempotent; a guest only leaves it.

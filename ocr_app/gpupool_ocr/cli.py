@@ -19,6 +19,7 @@ def ocr(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")] = None,
     compute: Annotated[str, typer.Option(help="Per cent of a device for the slice.", envvar="GPUPOOL_COMPUTE")] = "100",
     memory: Annotated[str, typer.Option(help="Memory of the slice.", envvar="GPUPOOL_MEMORY")] = "2GiB",
+    wait: Annotated[float, typer.Option(help="Seconds to queue where the slice does not fit now.", min=0)] = 10.0,
     local: Annotated[bool, typer.Option("--local", help="Run the models in this process instead of the pool.")] = False,
 ) -> None:
     """Read the text of images, PDFs and folders through a slice of the pool.
@@ -32,5 +33,6 @@ def ocr(
         raise typer.Exit(1) from error
     from gpupool_wire.units import parse_compute
 
-    job = ReadingJob(paths=paths, as_json=as_json, output=output, compute=parse_compute(compute), memory=memory, local=local)
+    pct = parse_compute(compute)
+    job = ReadingJob(paths=paths, as_json=as_json, output=output, compute=pct, memory=memory, wait_s=wait, local=local)
     raise typer.Exit(1 if job.run() else 0)

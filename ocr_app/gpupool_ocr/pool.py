@@ -14,6 +14,8 @@ from gpupool_ocr.sessions import Session
 DEFAULT_MEMORY = "2GiB"
 #: Where nobody else is on the device, the OCR application may use all of it.
 DEFAULT_COMPUTE = 100
+#: What a program that was killed held is free again within seconds.
+DEFAULT_WAIT_S = 10.0
 
 
 class _Slice(Protocol):
@@ -32,7 +34,9 @@ class PoolFactory:
 
 
 @contextmanager
-def pool_factory(*, compute: int = DEFAULT_COMPUTE, memory: str = DEFAULT_MEMORY) -> Iterator[PoolFactory]:
+def pool_factory(
+    *, compute: int = DEFAULT_COMPUTE, memory: str = DEFAULT_MEMORY, wait_s: float = DEFAULT_WAIT_S
+) -> Iterator[PoolFactory]:
     """Hold a slice of the pool at GPUPOOL_URL, else of the embedded one (started and stopped if need be).
 
     Inside `gpupool run` the slice that was made for the program is used.
@@ -42,5 +46,5 @@ def pool_factory(*, compute: int = DEFAULT_COMPUTE, memory: str = DEFAULT_MEMORY
     if "GPUPOOL_SLICE" in os.environ:
         yield PoolFactory(gpupool.current_slice())
         return
-    with gpupool.embedded_pool() as pool, pool.slice(compute=compute, memory=memory, label="ocr") as slice_:
+    with gpupool.embedded_pool() as pool, pool.slice(compute=compute, memory=memory, wait=wait_s, label="ocr") as slice_:
         yield PoolFactory(slice_)

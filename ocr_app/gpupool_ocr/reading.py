@@ -55,6 +55,7 @@ class ReadingJob:
     output: Path | None = None
     compute: int = 100
     memory: str = "2GiB"
+    wait_s: float = 10.0
     local: bool = False
 
     def run(self) -> int:
@@ -89,7 +90,11 @@ class ReadingJob:
         return failed, files
 
     def _factory(self) -> AbstractContextManager[SessionFactory]:
-        return nullcontext(LocalFactory()) if self.local else pool_factory(compute=self.compute, memory=self.memory)
+        return (
+            nullcontext(LocalFactory())
+            if self.local
+            else pool_factory(compute=self.compute, memory=self.memory, wait_s=self.wait_s)
+        )
 
 
 def pages_of(files: Iterable[Path]) -> Iterator[Page | BadFile]:

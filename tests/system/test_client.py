@@ -98,6 +98,16 @@ def test_shrinking_below_use_is_refused_or_makes_room(system_pool: Any, pool: Po
         assert heavy.run(x)[0].nbytes == 200 << 20
 
 
+def test_a_tensor_larger_than_the_slice_is_refused_before_it_travels(system_pool: Any, pool: Pool, doubling: bytes) -> None:
+    with pool.slice(10, "1GiB") as slice_:
+        model = slice_.open_model(doubling)
+        sent = slice_.traffic.sent_bytes
+        with pytest.raises(OutOfSliceMemory, match=r"take 3072\.0 MiB, but slice .* has 1 GiB: send less at a time, or resize"):
+            model.run({"x": np.broadcast_to(np.float32(0), 3 * 2**28)})
+        assert slice_.traffic.sent_bytes - sent < 10_000
+        assert np.array_equal(model.run({"x": X})[0], X + X)
+
+
 def weighty(mib: int) -> bytes:
     """y = x + w with so many MiB of weights."""
     info = helper.make_tensor_value_info

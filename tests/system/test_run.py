@@ -220,7 +220,7 @@ def test_however_the_launcher_ends_the_program_ends_and_the_slice_is_free(
 
 def test_a_slice_that_does_not_fit_starts_no_program(run: Run, pool: gpupool.Pool) -> None:
     with pool.slice(compute=60, memory="64MiB"):
-        done = run("print('started')", options=("--compute", "50", "--memory", "64MiB"))
+        done = run("print('started')", options=("--compute", "50", "--memory", "64MiB", "--wait", "0.2"))
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("gpupool: ")
