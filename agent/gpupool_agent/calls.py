@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from gpupool_agent.devices.base import Device, Program
 from gpupool_agent.models import ModelCache
 from gpupool_agent.programs import Programs, SharedProgram
 from gpupool_agent.quantum import Quantum
+from gpupool_agent.threads import start_thread
 from gpupool_wire.errors import ExecutionFailed, GpupoolError, LeaseLost, OutOfSliceMemory, RemoteFault, RemoteProtocolError
 from gpupool_wire.messages import (
     CloseSession,
@@ -98,8 +98,8 @@ class Calls:
     def start(self) -> None:
         """Start the executors and the loader."""
         for number in range(self._device.parallel_calls):
-            threading.Thread(target=self._execute, name=f"executor-{number}", daemon=True).start()
-        threading.Thread(target=self._load, name="loader", daemon=True).start()
+            start_thread(f"executor-{number}", self._execute)
+        start_thread("loader", self._load)
 
     def submit(self, call: Call) -> None:
         """Hand a call to the threads that do such calls."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gpupool_agent.channel import ALIVE_S, Alive, ChannelClosed, Grant, ToAgent
 from gpupool_agent.permit import Permit
+from gpupool_agent.threads import start_thread
 from gpupool_wire.errors import LeaseLost
 
 _now = time.monotonic_ns
@@ -44,7 +45,7 @@ class Quantum:
 
     def start(self) -> None:
         """Start the keeper."""
-        threading.Thread(target=self._keep, name="keeper", daemon=True).start()
+        start_thread("keeper", self._keep)
 
     def try_enter(self) -> bool:
         """Enter if that is possible now; never waits."""

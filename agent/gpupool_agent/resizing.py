@@ -11,9 +11,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from gpupool_agent.channel import Change, Changed, ChannelClosed, Refused
 from gpupool_agent.devices.base import Device
+from gpupool_agent.threads import start_thread
 from gpupool_wire.errors import Conflict
 from gpupool_wire.units import MIB
 
@@ -42,7 +44,7 @@ class MemoryLimit:
         if not change.deadline_ms:
             self._send(Refused(error=refusal.to_info(), seq=change.seq))
         else:
-            threading.Thread(target=self._shrink, args=(change,), name="shrink", daemon=True).start()
+            start_thread("shrink", partial(self._shrink, change))
 
     def _shrink(self, change: Change) -> None:
         deadline_ns = time.monotonic_ns() + change.deadline_ms * 1_000_000
