@@ -18,87 +18,23 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
-from gpupool.rest import RestClient
+from bench.cluster import Cluster
 from gpupool_ocr import samples
 
 READER = Path(__file__).parent / "programs" / "ocr_pages.py"
-READY_S = 60
-
-
-@dataclass
-class Cluster:
-    """A broker and two agents of this benchmark's own, restarted where they are killed."""
-
-    home: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    url: str = ""
-    rest: RestClient | None = None
-    _commands: dict[str, list[str]] = field(default_factory=dict)
-
-    def start(self) -> None:
-        """Start everything and wait until it serves."""
-        token = self.home / "admin.token"
-        # Fixed ports, so that a broker that is started again is found where it was.
-        bind, http = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
-        self.launch("broker", ["--bind", bind, "--http", http, "--admin-token-file", str(token)])
-        self.url = f"tcp://{bind}"
-        self.rest = RestClient(f"http://{http}", token.read_text().strip())
-        for name in ("agent-1", "agent-2"):
-            join = self.rest.post("/tokens", {"role": "join"})["token"]
-            options = ["--broker", self.url, "--join-token", join, "--node", name, "--bind", "127.0.0.1:0", "--worker-ports", "0"]
-            self.launch(name, [*options, "--device", "cpu", "--cpu-memory", "8GiB", "--metrics", "none"])
-
-    def launch(self, name: str, options: list[str] | None = None) -> None:
-        """Start a part, or start it again with the options it had."""
-        self._commands[name] = options or self._commands[name]
-        ready = self.home / f"{name}.json"
-        ready.unlink(missing_ok=True)
-        home = self.home / name
-        command = [sys.executable, "-m", "gpupool", name.split("-")[0], *self._commands[name]]
-        with (self.home / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen([*command, "--home", str(home), "--ready-file", str(ready)], stderr=log)
-        deadline = time.monotonic() + READY_S
-        while not ready.exists():
-            if time.monotonic() > deadline or self.processes[name].poll() is not None:
-                raise SystemExit(f"{name} did not start: see {self.home / f'{name}.log'}")
-            time.sleep(0.02)
-
-    def workers(self) -> list[psutil.Process]:
-        """The workers of both agents."""
-        found = []
-        for name in ("agent-1", "agent-2"):
-            try:
-                found += psutil.Process(self.processes[name].pid).children()
-            except psutil.NoSuchProcess:
-                continue
-        return found
-
-    def stop(self) -> None:
-        """Stop everything."""
-        for process in reversed(list(self.processes.values())):
-            if process.poll() is None:
-                process.terminate()
-                process.wait(30)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read_all(cluster: Cluster, pages: int, clients: int) -> list[dict[str, object]]:
     """Have the clients read `pages` pages between them; return what they read. Raises SystemExit where one fails."""
     known = [str(path) for path in samples.paths()]
-    token = (cluster.home / "admin.token").read_text().strip()
-    environ = {**os.environ, "GPUPOOL_URL": cluster.url, "GPUPOOL_TOKEN": token, "GPUPOOL_BENCH_COMPUTE": str(100 // clients)}
+    environ = {
+        **os.environ,
+        "GPUPOOL_URL": cluster.url,
+        "GPUPOOL_TOKEN": cluster.token,
+        "GPUPOOL_BENCH_COMPUTE": str(100 // clients),
+    }
     readers = []
     for number in range(clients):
         own = [known[index % len(known)] for index in range(number, pages, clients)]

@@ -3,17 +3,20 @@
     python -m bench.share [--seconds 30] [--kind cpu]
 
 Every slice is driven by a process of its own through the whole pool. A slice's achieved share is the device time its worker
-reports over the wall time of the window; the same is computed from outside, from what those threads spent on the
-processors (`cpu` only). Errors are
-in points of device time. On `cpu` the threads that execute share the first core, which so is the device, and everything else has
-the others, as with a GPU: else a caller that gets no core cannot keep its slice busy. A long call that straddles the window's edge is not an error of the throttle: the bound is one point
-plus longest call / window.
+reports over the wall time of the window; the same is computed from outside, from what the threads that execute have spent on the
+processors (`cpu` only). Errors are in points of device time. On `cpu` those threads share the first core, which so is the device,
+and everything else has the others, as with a GPU: else a caller that gets no core cannot keep its slice busy. A long call that
+straddles the window's edge is not an error of the throttle: the bound is one point plus longest call / window.
+
+A busy slice has calls waiting at every moment (six in flight). A caller of one call at a time is owed the smaller of its share
+and what it would get alone; the last line of the table says what that is, as a slice of 100 % gets it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,38 +28,60 @@ import gpupool
 BUSY = Path(__file__).parent / "programs" / "busy.py"
 
 
+#: Calls in flight of a busy caller, and of one that waits for each answer.
+BUSY_FLIGHT, SYNCHRONOUS = 6, 1
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """Slices that compete: (per cent, policy, milliseconds a call, calls in flight) each."""
 
     name: str
     slices: tuple[tuple[int, str, float, int], ...]
+    #: Whether every slice is owed its grant, so that the case counts in the mean.
+    counts: bool = True
 
 
-def pair(one: int, other: int, policy: str, first_ms: float, second_ms: float, flight: int) -> Case:
-    name = f"{one}/{other} {policy}, {first_ms:g} and {second_ms:g} ms, {'pipelined' if flight > 1 else 'synchronous'}"
-    return Case(name, ((one, policy, first_ms, flight), (other, policy, second_ms, flight)))
+def pair(one: int, other: int, policy: str, first_ms: float, second_ms: float) -> Case:
+    name = f"{one}/{other} {policy}, {first_ms:g} and {second_ms:g} ms"
+    return Case(name, ((one, policy, first_ms, BUSY_FLIGHT), (other, policy, second_ms, BUSY_FLIGHT)))
 
 
 EIGHT = (5, 5, 10, 10, 10, 10, 20, 30)
 CASES = (
-    pair(10, 90, "fixed", 2, 2, 6),
-    pair(30, 70, "fixed", 2, 2, 6),
-    pair(50, 50, "fixed", 2, 2, 6),
-    pair(30, 70, "burst", 2, 2, 6),
-    pair(30, 70, "fixed", 2, 2, 1),
-    pair(30, 70, "fixed", 300, 2, 6),
-    pair(50, 50, "fixed", 300, 300, 6),
-    Case("eight slices of 5-30 fixed, 2 ms, pipelined", tuple((pct, "fixed", 2.0, 6) for pct in EIGHT)),
-    Case("lone 40 fixed, 2 ms, pipelined (cap)", ((40, "fixed", 2.0, 6),)),
+    pair(10, 90, "fixed", 2, 2),
+    pair(30, 70, "fixed", 2, 2),
+    pair(50, 50, "fixed", 2, 2),
+    pair(10, 90, "burst", 2, 2),
+    pair(30, 70, "burst", 2, 2),
+    pair(30, 70, "fixed", 20, 2),
+    pair(30, 70, "fixed", 300, 2),
+    pair(50, 50, "fixed", 300, 300),
+    Case("eight of 5-30 fixed, 2 ms", tuple((pct, "fixed", 2.0, BUSY_FLIGHT) for pct in EIGHT)),
+    Case(
+        "eight of 5-30 burst, 2 and 20 ms", tuple((pct, "burst", 2.0 + 18 * (n % 2), BUSY_FLIGHT) for n, pct in enumerate(EIGHT))
+    ),
+    Case("lone 40 fixed, 2 ms (its cap)", ((40, "fixed", 2.0, BUSY_FLIGHT),)),
+    Case("30 synchronous, 70 busy, 2 ms", ((30, "fixed", 2.0, SYNCHRONOUS), (70, "fixed", 2.0, BUSY_FLIGHT))),
+    Case("30/70 both synchronous, 2 ms", ((30, "fixed", 2.0, SYNCHRONOUS), (70, "fixed", 2.0, SYNCHRONOUS)), counts=False),
+    Case("lone 100 fixed, synchronous, 2 ms", ((100, "fixed", 2.0, SYNCHRONOUS),), counts=False),
 )
 
 
-def run(case: Case, seconds: float, kind: str) -> list[tuple[int, float, float]]:
+def device_core(kind: str) -> str:
+    """Set a core aside for execution, if there are two: this process, and so the whole pool, keeps to the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    if kind != "cpu" or not others:
+        return ""
+    os.sched_setaffinity(0, others)
+    return str(first)
+
+
+def run(case: Case, seconds: float, kind: str, core: str) -> list[tuple[int, float, float]]:
     """Return (granted, achieved, achieved as seen from outside) per slice, in per cent."""
     drivers = []
     for pct, policy, call_ms, flight in case.slices:
-        command = [sys.executable, str(BUSY), str(pct), policy, str(call_ms), str(flight), str(seconds), kind]
+        command = [sys.executable, str(BUSY), str(pct), policy, str(call_ms), str(flight), str(seconds), kind, core]
         driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert driver.stdout
         if driver.stdout.readline().strip() != "ready":
@@ -78,19 +103,23 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only cases whose name contains this")
     arguments = parser.parse_args()
     inside: list[float] = []
-    print(f"{'case':58} granted  achieved (error)  from outside (error)")
+    core = device_core(arguments.kind)
+    print(f"{'case':36} granted  achieved (error)  from outside (error)")
     with gpupool.embedded_pool():
         for case in CASES:
             if arguments.only not in case.name:
                 continue
-            for granted, achieved, outside in run(case, arguments.seconds, arguments.kind):
-                inside.append(abs(achieved - granted))
+            for granted, achieved, outside in run(case, arguments.seconds, arguments.kind, core):
+                if case.counts:
+                    inside.append(abs(achieved - granted))
                 print(
-                    f"{case.name:58} {granted:6d} % {achieved:8.2f} ({achieved - granted:+6.2f}) "
+                    f"{case.name:36} {granted:6d} % {achieved:8.2f} ({achieved - granted:+6.2f}) "
                     f"{outside:10.2f} ({outside - granted:+6.2f})",
                     flush=True,
                 )
             time.sleep(0.5)  # let the last workers end before the next begin
+    if not inside:
+        return
     print(f"\nmean absolute error {sum(inside) / len(inside):.2f} points, worst {max(inside):.2f}, over {len(inside)} slices")
 
 

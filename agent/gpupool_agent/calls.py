@@ -66,6 +66,8 @@ class Call:
     feed: dict[str, Value] | None = None
     #: Main began with it and found that it needs a thread of its own after all.
     is_handed_on: bool = False
+    #: It counts among the calls that wait for a turn.
+    is_wanted: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -97,7 +99,8 @@ class Calls:
 
     def start(self) -> None:
         """Start the executors and the loader."""
-        for number in range(self._device.parallel_calls):
+        # Beside a GPU one more than may execute: it unpacks the next call's inputs and packs the last one's results meanwhile.
+        for number in range(self._device.parallel_calls + (not self._device.does_host_work)):
             start_thread(f"executor-{number}", self._execute)
         start_thread("loader", self._load)
 
@@ -105,6 +108,9 @@ class Calls:
         """Hand a call to the threads that do such calls."""
         if isinstance(call.message, Run):
             self.running += 1
+            # Said here, not by the executor that takes it: between two calls a turn would else look as if its work were done.
+            self._quantum.want()
+            call.is_wanted = True
             self._runs.put(call)
         else:
             self._loads.put(call)
@@ -120,7 +126,7 @@ class Calls:
         """
 
         def run() -> Done | None:
-            self._prepare(call)
+            self._prepare_early(call)
             shared = _shared(call)
             program = shared.enter()
             try:
@@ -182,22 +188,37 @@ class Calls:
     def _execute(self) -> None:
         while True:
             call = self._runs.get()
-            self._finish(self._answered(call, partial(self._run, call)))
-            del call  # else its tensors live until the next call
+            done = self._answered(call, partial(self._run, call))
+            self._unwant(call)
+            self._finish(done)
+            del call, done  # else its tensors live until the next call
 
     def _run(self, call: Call) -> Done:
         if call.link.has_ended:
             raise LeaseLost
         queue_ns = _now() - call.received_ns
-        self._prepare(call)
+        self._prepare_early(call)
 
         def run(program: Program) -> Done:
-            return self._run_entered(call, program, queue_ns=queue_ns, throttle_ns=self._quantum.enter())
+            throttle_ns = self._quantum.enter()
+            self._unwant(call)
+            return self._run_entered(call, program, queue_ns=queue_ns, throttle_ns=throttle_ns)
 
         return self._programs.use(_shared(call), run)
 
+    def _unwant(self, call: Call) -> None:
+        """The call has entered its turn, or never will."""
+        if call.is_wanted:
+            call.is_wanted = False
+            self._quantum.unwant()
+
+    def _prepare_early(self, call: Call) -> None:
+        """Prepare a call before its turn, where that takes nothing of the device."""
+        if not self._device.does_host_work:
+            self._prepare(call)
+
     def _prepare(self, call: Call) -> None:
-        """Turn the frames of a Run into its inputs. Not device time: it comes before the quantum."""
+        """Turn the frames of a Run into its inputs, if that was not done yet."""
         if call.feed is not None or not isinstance(call.message, Run):
             return
         names = [name for name, _ in call.message.feed]
@@ -212,19 +233,20 @@ class Calls:
     def _run_entered(self, call: Call, program: Program, *, queue_ns: int, throttle_ns: int) -> Done:
         """Run a call inside the quantum, which ends for it here, whatever happens."""
         device_ns: int | None = None
-        started_ns = _now()
         try:
+            self._prepare(call)
             message, shared = call.message, _shared(call)
             if not isinstance(message, Run) or call.feed is None:
                 raise RemoteProtocolError(f"{type(message).__name__} is not a call for an executor")
+            started_ns = _now()
             execution = self._device.run(program, call.feed, message.outputs, message.run_config)
-            device_ns = execution.device_ns
+            device_ns, executed_ns = execution.device_ns, _now() - started_ns
+            packed = pack_values(_travelling(execution.values)) if self._device.does_host_work else None
         finally:
-            executed_ns = _now() - started_ns
             self._quantum.leave(device_ns)
         self.executed += 1
         shared.latest_ns = executed_ns
-        specs, frames = pack_values(_travelling(execution.values))
+        specs, frames = packed or pack_values(_travelling(execution.values))
         timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns)
         return Done(call=call, reply=Result(call_id=message.call_id, outputs=specs, timing=timing), frames=list(frames))
 

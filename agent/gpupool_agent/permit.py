@@ -1,9 +1,9 @@
 """A worker's side of the quantum channel, as a value.
 
-Rules: a call enters only inside a grant whose quantum is not over; while none is held and calls wait, exactly one Want is out.
-A grant is settled once, when nothing is active and nothing may enter any more or is expected soon. `used_ns` is the union of the
-calls' intervals, or the device time their driver measured. Each door returns the messages to send; time is an argument
-(nanoseconds, monotonic).
+Rules: a call enters only inside a grant whose quantum is not over, and only while fewer than `slots` are inside; while no grant
+is held and calls wait, exactly one Want is out. A grant is settled once, when nothing is active and nothing may enter any more or
+is expected soon. `used_ns` is the union of the calls' intervals, or the device time their driver measured. Each door returns the
+messages to send; time is an argument (nanoseconds, monotonic).
 
     NONE ──wait: Want──> WANTED ──granted──> HELD ──settle(more)──> WANTED
                                                └────settle──> NONE
@@ -30,6 +30,7 @@ class Permit:
         "_idle_since_ns",
         "_latest_call_ns",
         "_pause_ns",
+        "_slots",
         "_started_ns",
         "_used_ns",
         "active",
@@ -38,7 +39,8 @@ class Permit:
         "waiting",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 2) -> None:
+        self._slots = slots
         self.is_wanted = False
         #: Device time so far: the union of the calls' intervals, or what their driver measured.
         self.total_ns = 0
@@ -73,8 +75,8 @@ class Permit:
         return self._grant is not None and now_ns - self._started_ns < self._grant.quantum_ns
 
     def enter(self, now_ns: int) -> bool:
-        """Enter if the grant is open; return whether."""
-        if not self.is_open(now_ns):
+        """Enter if the grant is open and a slot is free; return whether."""
+        if self.active >= self._slots or not self.is_open(now_ns):
             return False
         if self.active == 0:
             if self.waiting == 0:

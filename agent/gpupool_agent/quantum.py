@@ -23,9 +23,9 @@ POLL_S = 0.0015
 class Quantum:
     """The worker's right to execute, shared by its threads."""
 
-    def __init__(self, send: Callable[[ToAgent], None]) -> None:
+    def __init__(self, send: Callable[[ToAgent], None], slots: int = 2) -> None:
         self._send = send
-        self._permit = Permit()
+        self._permit = Permit(slots)
         self._lock = threading.Lock()
         self._granted = threading.Condition(self._lock)
         self._keeper_wakes = threading.Condition(self._lock)
@@ -86,6 +86,8 @@ class Quantum:
         """A call is done: `device_ns` as its driver measured it, else None: its wall time counts."""
         with self._lock:
             self._sends(self._permit.leave(_now(), device_ns))
+            if self._permit.is_held:
+                self._granted.notify()
             if self._keeper_sleeps and not self._permit.active:
                 self._keeper_wakes.notify()
 

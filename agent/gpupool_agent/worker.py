@@ -70,7 +70,7 @@ def _set_up(start: Start, channel: WorkerEnd) -> Server:
     threads = min(start.threads, _cores()) or _cores()
     device = open_device(start.kind, Account(start.memory_mib * MIB), index=start.device_index, threads=threads)
     router, public_key = _bind(start)
-    quantum = Quantum(channel.send)
+    quantum = Quantum(channel.send, device.parallel_calls)
     cache = ModelCache(Path(start.cache_dir), start.tenant, start.cache_bytes)
     calls = Calls(device, cache, quantum)
     server = Server(start, device, router, channel, calls, quantum)

@@ -1,6 +1,8 @@
 """Keeps one slice busy and says what share of the device it achieved.
 
-usage: busy.py PER_CENT POLICY CALL_MS CALLS_IN_FLIGHT SECONDS KIND
+usage: busy.py PER_CENT POLICY CALL_MS CALLS_IN_FLIGHT SECONDS KIND CORE
+
+CORE is where the worker executes; "" leaves that to the operating system.
 """
 
 import json
@@ -9,31 +11,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
-from onnx import TensorProto, helper, numpy_helper
 
 import gpupool
 from gpupool_wire.messages import ModelOptions
 
-SIZE = 192
-
-
-def products(steps: int) -> bytes:
-    """A chain of matrix products: a call's length is proportional to `steps`."""
-    info, rng = helper.make_tensor_value_info, np.random.default_rng(1)
-    weights = rng.standard_normal((SIZE, SIZE), dtype=np.float32) / np.float32(np.sqrt(SIZE))
-    nodes = [helper.make_node("MatMul", [f"x{i}", "w"], [f"x{i + 1}"]) for i in range(steps)]
-    shape = [SIZE, SIZE]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [info("x0", TensorProto.FLOAT, shape)],
-        [info(f"x{steps}", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+# Run as a script, from anywhere.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from bench.programs.products import SIZE, products, steps_of
 
 
 def worker_of(slice_: gpupool.Slice) -> psutil.Process:
@@ -45,40 +33,28 @@ def worker_of(slice_: gpupool.Slice) -> psutil.Process:
     raise SystemExit(f"no process listens at port {port}")
 
 
-def keep_apart(worker: psutil.Process) -> None:
-    """Give what executes the first core, which then is the device, and all else the others: as it is with a GPU."""
-    first, *others = sorted(os.sched_getaffinity(0))
-    if kind != "cpu" or not others:
-        return
-    for process in (worker, psutil.Process()):
-        for thread in process.threads():
-            name = Path(f"/proc/{process.pid}/task/{thread.id}/comm").read_text()
-            os.sched_setaffinity(thread.id, {first} if name.startswith("executor-") else set(others))
+def executors_of(worker: psutil.Process) -> list[Any]:
+    """The threads of a worker that execute calls."""
+    names = Path(f"/proc/{worker.pid}/task")
+    return [thread for thread in worker.threads() if (names / str(thread.id) / "comm").read_text().startswith("executor-")]
 
 
 def executed_seconds(worker: psutil.Process) -> float:
     """What the threads that execute have spent on the processors."""
-    spent = 0.0
-    for thread in worker.threads():
-        if Path(f"/proc/{worker.pid}/task/{thread.id}/comm").read_text().startswith("executor-"):
-            spent += thread.user_time + thread.system_time
-    return spent
+    return sum(thread.user_time + thread.system_time for thread in executors_of(worker))
 
 
-compute, policy, call_ms, flight, seconds, kind = sys.argv[1:]
+compute, policy, call_ms, flight, seconds, kind, core = sys.argv[1:]
 feed = {"x0": np.ones((SIZE, SIZE), np.float32)}
 with gpupool.connect() as pool, pool.slice(compute=int(compute), memory="512MiB", policy=policy, kind=kind, wait=10) as slice_:
     options = ModelOptions(intra_op_num_threads=1, inter_op_num_threads=1)
-    probe = slice_.open_model(products(200), options)
-    for _ in range(5):
-        probe.run(feed)
-    timing = probe.last_timing
-    steps = max(1, round(200 * float(call_ms) * 1e6 / timing.execute_ns)) if timing else 200
-    probe.close()
+    steps = steps_of(slice_, float(call_ms))
     model = slice_.open_model(products(steps), options)
     model.run(feed)
     worker = worker_of(slice_)
-    keep_apart(worker)
+    if core:
+        for thread in executors_of(worker):
+            os.sched_setaffinity(thread.id, {int(core)})
     print("ready", flush=True)
     sys.stdin.readline()
     stop = time.monotonic() + float(seconds) + 3.0

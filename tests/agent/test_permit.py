@@ -27,6 +27,17 @@ def permit() -> Permit:
     return permit
 
 
+def test_no_more_enter_than_there_are_slots() -> None:
+    permit = Permit(slots=1)
+    permit.wait(0)
+    permit.wait(0)
+    permit.granted(grant(), 0)
+    assert permit.enter(0)
+    assert not permit.enter(1)
+    permit.leave(2, None)
+    assert permit.enter(3)
+
+
 def test_want_is_said_once_however_many_wait() -> None:
     permit = Permit()
     assert permit.wait(0) == [Want()]

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from gpupool_wire.units import Policy
 
 #: A slice of 100 % would hold the device so long; the others in proportion, so that a full round takes about this long.
-ROUND_NS = 50_000_000
+ROUND_NS = 80_000_000
 #: Handing the device over takes two hops of the channel, 0.1 to 0.2 ms: a few per cent of a turn no shorter than this.
 MIN_QUANTUM_NS = 4_000_000
 #: A busy slice keeps this much of the wall clock's credit: several rounds, and 0.7 points of a 30 s window at most.

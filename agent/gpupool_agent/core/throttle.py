@@ -20,9 +20,9 @@ a `fixed` one only on credit (`account` tells the two ledgers). So:
   LINGER_NS nobody lingers: others fill their pauses, in turns no longer than theirs. After `Grant.patience_ns` somebody else
   is due: calls so long that handing over costs less than a pause then end the turn.
 
-A turn is 50 ms times the share, at least 4 ms: a full round takes about 50 ms, and a slice that wants little waits for about
-one turn of somebody else. A slice that is alone gets 50 ms, so that handing over costs it 0.2 to 0.4 %. Every decision is one
-pass over the device's slices.
+A turn is 80 ms times the share, at least 4 ms: a full round takes about 80 ms, handing over takes about 0.6 ms of a turn, and a
+slice that wants little waits for about one turn of somebody else. A slice that is alone gets 50 ms, so that handing over costs it
+0.2 to 0.4 %. Every decision is one pass over the device's slices.
 """
 
 from __future__ import annotations

@@ -117,10 +117,12 @@ class Device(ABC):
     opens_in_quantum: ClassVar[bool]
     #: Whether the driver's own allocator charges the account for everything; if not, weights and tensors are charged here.
     driver_counts: ClassVar[bool] = False
+    #: Whether unpacking inputs and packing results is work of the device itself, and so counts as device time.
+    does_host_work: ClassVar[bool] = False
     #: Where inputs have to begin. What arrives in a frame begins anywhere.
     aligned_bytes: ClassVar[int] = 1
     #: Calls that may run at the same time.
-    parallel_calls: ClassVar[int] = 2
+    parallel_calls: int = 2
 
     def __init__(self, account: Account, *, index: int, threads: int) -> None:
         self.account = account

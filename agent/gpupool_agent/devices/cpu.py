@@ -52,6 +52,7 @@ class CpuDevice(Device):
     providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
     #: Optimizing and pre-packing a model is work of the cores.
     opens_in_quantum: ClassVar[bool] = True
+    does_host_work: ClassVar[bool] = True
     #: As NumPy's own arrays: sums are vectorized from the first aligned element on, so the last bit of a result depends on it.
     aligned_bytes: ClassVar[int] = 16
 

@@ -133,7 +133,7 @@ class CudaDevice(Device):
     #: Parsing and optimizing happen on the host; the device only receives the weights.
     opens_in_quantum: ClassVar[bool] = False
     driver_counts: ClassVar[bool] = True
-    parallel_calls: ClassVar[int] = 1
+    parallel_calls: int = 1
 
     def __init__(
         self,

@@ -22,14 +22,14 @@ def account(compute_pct: int = 20, policy: Policy = Policy.FIXED) -> Account:
 def test_an_idle_slice_keeps_the_credit_of_one_quantum():
     idle = account()
     idle.earn(100 * S)
-    assert idle.credit_cns == idle.quantum_ns * 100 == 10 * MS * 100
+    assert idle.credit_cns == idle.quantum_ns * 100 == 16 * MS * 100
 
 
 def test_a_busy_slice_keeps_more():
     busy = account()
     busy.is_busy = True
     busy.earn(100 * S)
-    assert busy.credit_cns == (10 * MS * 100) + 20 * CATCH_UP_NS
+    assert busy.credit_cns == (16 * MS * 100) + 20 * CATCH_UP_NS
 
 
 def test_time_lost_to_overlong_calls_is_kept_until_it_is_spent():
@@ -37,8 +37,8 @@ def test_time_lost_to_overlong_calls_is_kept_until_it_is_spent():
     busy.is_busy = True
     busy.keep(700 * MS)
     busy.earn(100 * S)
-    assert busy.credit_cns == 10 * MS * 100 + 20 * (CATCH_UP_NS + 700 * MS)
-    busy.spend(190 * MS, 100 * S)
+    assert busy.credit_cns == 16 * MS * 100 + 20 * (CATCH_UP_NS + 700 * MS)
+    busy.spend(196 * MS, 100 * S)
     assert busy.is_capped
     assert busy.kept_cns == 0
 
@@ -62,16 +62,16 @@ def test_after_a_rest_there_is_no_more_than_a_short_burst():
     rested.keep(700 * MS)
     rested.credit_cns = S * 100
     rested.rest()
-    assert (rested.kept_cns, rested.credit_cns) == (0, 10 * MS * 100)
+    assert (rested.kept_cns, rested.credit_cns) == (0, 16 * MS * 100)
 
 
 def test_a_fixed_slice_owes_all_it_used_beyond_its_credit():
     fixed = account()
     fixed.spend(700 * MS, 0)
-    assert fixed.debt_ns == 690 * MS
+    assert fixed.debt_ns == 684 * MS
     assert fixed.is_capped
-    # 20 % of the wall clock pays it, and a turn of 10 ms that earns 2 ms while it runs.
-    assert fixed.uncapped_at_ns == 5 * (690 + 8) * MS
+    # 20 % of the wall clock pays it, and a turn of 16 ms that earns 3.2 ms while it runs.
+    assert fixed.uncapped_at_ns == 5 * (684 * MS + 12_800_000)
 
 
 def test_a_burst_slice_owes_only_its_overrun():
@@ -138,4 +138,4 @@ def test_the_meter_forgets_what_is_older_than_its_window(uses):
 def test_a_repr_is_a_status_line():
     fixed = account()
     fixed.spend(40 * MS, 0)
-    assert repr(fixed) == "<Account of s: 20 % fixed, capped, owes 30.0 ms>"
+    assert repr(fixed) == "<Account of s: 20 % fixed, capped, owes 24.0 ms>"

@@ -221,7 +221,7 @@ def test_a_slice_that_was_alone_is_not_made_to_pay_for_it(device, load):
     device.slice("late", 95, BURST, load(arrivals=[(10 * S + 60 * MS, MS)] * 5_000))
     device.run(12 * S)
     starts = [start for who, start, _ in device.executions if who == "alone" and start > 10 * S]
-    assert max(after - before for before, after in itertools.pairwise(starts)) <= 150 * MS
+    assert max(after - before for before, after in itertools.pairwise(starts)) <= 240 * MS
 
 
 @pytest.mark.parametrize(("idle_ns", "used_ns"), [(0, 1_525 * MS), (S, 1_025 * MS)])
@@ -326,7 +326,7 @@ def test_a_holder_that_is_lost_delays_the_others_by_at_most_a_quantum(device, lo
         lost.is_hung = True
     device.run(30 * S)
     served_ns = min(start for who, start, _ in device.executions if who == "other" and start > lost_at_ns)
-    quantum_ns = 0 if fate == "dies" else 25 * MS
+    quantum_ns = 0 if fate == "dies" else 40 * MS
     assert served_ns - lost_at_ns <= quantum_ns + 2 * MS
     assert device.share_pct("other", 2 * S) == pytest.approx(50, abs=1)
 
@@ -489,7 +489,7 @@ def test_any_load_keeps_caps_and_shares_and_starves_nobody(data, new_device, loa
 
 def _check_cap(device: Any, name: str, pct: int, longest_ns: int) -> None:
     """In no window more than the compute, a short burst, a call, and what others' calls had taken before."""
-    allowed_ns = 50 * MS + longest_ns + pct * (CATCH_UP_NS + OVERRUN_CATCH_UP_NS) // 100
+    allowed_ns = 80 * MS + longest_ns + pct * (CATCH_UP_NS + OVERRUN_CATCH_UP_NS) // 100
     # Use by half second, so that any window is a sum of few numbers.
     halves = [0] * (2 * TESTED_S + 3)
     for who, start_ns, end_ns in device.executions:
@@ -505,7 +505,7 @@ def _check_cap(device: Any, name: str, pct: int, longest_ns: int) -> None:
 def _check_waits(device: Any, name: str, pct: int, longest_ns: int, slices: list[Any]) -> None:
     """A busy slice waits until what it used is paid at its own rate, and everybody else had a turn and a call."""
     granted_ns = [when for who, when, _ in device.grants if who == name]
-    bound_ns = (longest_ns + 50 * MS) * 100 // pct + sum(longest + 50 * MS for *_, longest in slices)
+    bound_ns = (longest_ns + 80 * MS) * 100 // pct + sum(longest + 80 * MS for *_, longest in slices)
     for before, after in zip([0, *granted_ns], [*granted_ns, device.now_ns], strict=True):
         assert after - before <= bound_ns * 1.5 + 200 * MS
 
