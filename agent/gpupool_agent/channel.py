@@ -183,6 +183,8 @@ class LinkGone(ChannelMessage, frozen=True, kw_only=True):
     link_id: Name
     holder: bool
     reason: Name
+    #: Its client said goodbye; else its sockets are gone, and it may come back with others.
+    left: bool = False
 
 
 class Use(ChannelMessage, frozen=True, kw_only=True):

@@ -193,7 +193,7 @@ class Hosting:
             self._answer(client.peer, opened)
 
     def _turn_away(self, hosted: _Hosted, client: _Waiting, error: ErrorInfo, now_ns: int) -> None:
-        self._table.close_link(hosted.assignment.slice_id, client.link_id, now_ns)
+        self._table.close_link(hosted.assignment.slice_id, client.link_id, now_ns, left=True)
         self._answer(client.peer, Failed(error=error))
 
     # ── the table's effects ──────
@@ -294,8 +294,8 @@ class Hosting:
                 _tell(logging.ERROR, "worker_fault", worker, error.message)
                 if hosted is not None:
                     self._fail(hosted, error, now_ns)
-            case LinkGone(link_id=link_id, reason=reason):
-                self._table.close_link(worker.slice_id, link_id, now_ns)
+            case LinkGone(link_id=link_id, reason=reason, left=left):
+                self._table.close_link(worker.slice_id, link_id, now_ns, left=left)
                 _tell(logging.INFO, "link_gone", worker, f"link {link_id} is gone: {reason}")
             case Use(device_ns=device_ns, throttled_ns=throttled_ns, calls=calls, memory_bytes=memory_bytes):
                 self._book.used(

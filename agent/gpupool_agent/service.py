@@ -20,8 +20,8 @@ from types import TracebackType
 import zmq
 
 from gpupool_agent.broker_link import BrokerLink
-from gpupool_agent.channel import ToAgent
-from gpupool_agent.core.slices import SliceTable
+from gpupool_agent.channel import LinkGone, ToAgent
+from gpupool_agent.core.slices import REOPEN_NS, SliceTable
 from gpupool_agent.core.throttle import Standing
 from gpupool_agent.core.uplink import Dial, GiveUp, Greet, SendBeat, State, Uplink
 from gpupool_agent.core.uplink import Effect as UplinkEffect
@@ -199,10 +199,13 @@ class AgentService:
     def _hear_workers(self) -> None:
         for _ in range(min(len(self._inbox), MAX_IN_A_ROW)):
             worker, message = self._inbox.popleft()
+            now_ns = self._now_ns()
             if isinstance(message, Hangs):
-                self._hosting.hangs(worker, self._now_ns())
-            else:
-                self._hosting.heard(worker, message, self._now_ns())
+                self._hosting.hangs(worker, now_ns)
+                continue
+            self._hosting.heard(worker, message, now_ns)
+            if isinstance(message, LinkGone):
+                self._uplink.hurry(now_ns if message.left else now_ns + REOPEN_NS)
 
     def _hear_door(self) -> None:
         for knock in self.door.knocks(MAX_IN_A_ROW):

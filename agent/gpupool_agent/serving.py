@@ -173,7 +173,7 @@ class Server:
                 )
                 self._send(channel_id, joined)
             case Leave():
-                self._channel_gone(channel_id, "the client left")
+                self._channel_gone(channel_id, "the client left", left=True)
 
     def _program_of(self, call: Call) -> SharedProgram | None:
         """Return the program a call is about; a session that is closed is gone from here on. Raises NotFound."""
@@ -381,15 +381,15 @@ class Server:
             sessions=self._sessions.session_count,
         )
 
-    def _channel_gone(self, channel_id: bytes, reason: str) -> None:
-        gone = self._sessions.channel_gone(channel_id, reason)
+    def _channel_gone(self, channel_id: bytes, reason: str, *, left: bool = False) -> None:
+        gone = self._sessions.channel_gone(channel_id, reason, left=left)
         if gone is not None:
             self._link_gone(gone)
 
     def _link_gone(self, gone: GoneLink) -> None:
         for session_id in gone.sessions:
             self._calls.release(self._programs.pop(session_id))
-        self._channel.send(LinkGone(link_id=gone.link_id, holder=gone.holder, reason=gone.reason))
+        self._channel.send(LinkGone(link_id=gone.link_id, holder=gone.holder, reason=gone.reason, left=gone.left))
 
     def _end(self) -> None:
         self._quantum.stop()

@@ -59,6 +59,8 @@ class GoneLink:
     link_id: str
     holder: bool
     reason: str
+    #: It said goodbye; else its sockets are gone, which may be the network's doing.
+    left: bool = False
     sessions: tuple[int, ...] = ()
     #: Channels that still think they are joined.
     channels: tuple[bytes, ...] = ()
@@ -144,8 +146,8 @@ class Sessions:
         """Return the channels not heard of since then: those to probe."""
         return [channel_id for channel_id, channel in self._channels.items() if channel.heard_s < since_s]
 
-    def channel_gone(self, channel_id: bytes, reason: str) -> GoneLink | None:
-        """Forget a channel; return its link where that was the last one."""
+    def channel_gone(self, channel_id: bytes, reason: str, *, left: bool = False) -> GoneLink | None:
+        """Forget a channel, which has said goodbye or not; return its link where that was the last one."""
         channel = self._channels.pop(channel_id, None)
         if channel is None:
             return None
@@ -153,7 +155,7 @@ class Sessions:
         if channel.link.channels:
             return None
         ticket = next(ticket for ticket, link in self._tickets.items() if link is channel.link)
-        return self._end(ticket, reason)
+        return self._end(ticket, reason, left=left)
 
     # ── sessions ──────
 
@@ -197,7 +199,7 @@ class Sessions:
         if channel is not None:
             channel.conversation.said(message)
 
-    def _end(self, ticket: bytes, reason: str) -> GoneLink:
+    def _end(self, ticket: bytes, reason: str, *, left: bool = False) -> GoneLink:
         link = self._tickets.pop(ticket)
         link.has_ended = True
         for channel_id in link.channels:
@@ -208,6 +210,7 @@ class Sessions:
             link_id=link.link_id,
             holder=link.holder,
             reason=reason,
+            left=left,
             sessions=tuple(sorted(link.sessions)),
             channels=tuple(link.channels),
         )

@@ -27,6 +27,9 @@ from gpupool_wire.units import Hold
 SECOND_NS = 1_000_000_000
 #: An attached slice may be without its holder this long: a client re-opens within its own timeout (3 s) and a little more.
 HOLDER_GRACE_NS = 4 * SECOND_NS
+#: ... and this long where its sockets have gone without a word: broken connections are opened again within milliseconds, and
+#: a client that was killed should not hold its slice for much longer.
+REOPEN_NS = SECOND_NS
 #: The broker's word travels with the grant; later than an answer may take, it is not coming.
 CONFIRM_NS = int(ANSWER_S * SECOND_NS)
 #: Sessions outlive the broker's absence this long.
@@ -247,11 +250,12 @@ class SliceTable:
             )
         links[link_id] = holder
 
-    def close_link(self, slice_id: str, link_id: str, now_ns: int) -> None:
-        """Take note that a link is known to be gone; the holder's makes an attached slice reportable at once."""
+    def close_link(self, slice_id: str, link_id: str, now_ns: int, *, left: bool) -> None:
+        """Take note that a link is gone. The holder's makes an attached slice reportable: at once where its client has left,
+        after REOPEN_NS where only its sockets are gone."""
         entry = self._entries.get(slice_id)
         if entry is not None and entry.links.pop(link_id, False) and not entry.has_holder:
-            entry.overdue_ns = now_ns
+            entry.overdue_ns = now_ns if left else now_ns + REOPEN_NS
 
     def lose_links(self, slice_id: str, now_ns: int) -> None:
         """Take note that the slice's worker died with all its links; their clients may open them again."""

@@ -103,6 +103,11 @@ class Uplink:
         """Return when step has something to do."""
         return min(self._due_ns, self._heard_ns + SILENCE_NS) if self.is_up else self._due_ns
 
+    def hurry(self, at_ns: int) -> None:
+        """There will be something to report at that time: the next beat goes out then, if not before."""
+        if self.state is State.UP:
+            self._due_ns = min(self._due_ns, at_ns)
+
     def welcomed(self, now_ns: int) -> None:
         """The broker knows this agent; from now on the credential it gave is shown."""
         self.state = State.UP

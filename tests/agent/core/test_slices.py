@@ -15,6 +15,7 @@ from gpupool_agent.core.slices import (
     HOLDER_GRACE_NS,
     LEASE_NS,
     MAX_LINKS,
+    REOPEN_NS,
     SECOND_NS,
     ChangeWorker,
     Confirmed,
@@ -220,8 +221,17 @@ class TestHolders:
         table.assign(assignment(), 0)
         table.open_link("s1", "l", holder=True)
         assert table.lost(10 * HOLDER_GRACE_NS) == []
-        table.close_link("s1", "l", 10 * HOLDER_GRACE_NS)
+        table.close_link("s1", "l", 10 * HOLDER_GRACE_NS, left=True)
         assert len(table.lost(10 * HOLDER_GRACE_NS)) == 1
+
+    def test_one_whose_sockets_are_gone_may_come_back_with_others(self, table: SliceTable) -> None:
+        table.assign(assignment(), 0)
+        table.open_link("s1", "l", holder=True)
+        table.close_link("s1", "l", SECOND_NS, left=False)
+        assert table.lost(SECOND_NS + REOPEN_NS - 1) == []
+        assert len(table.lost(SECOND_NS + REOPEN_NS)) == 1
+        table.open_link("s1", "again", holder=True)
+        assert table.lost(SECOND_NS + REOPEN_NS) == []
 
     def test_a_guest_does_not_hold(self, table: SliceTable) -> None:
         table.assign(assignment(), 0)
@@ -232,7 +242,7 @@ class TestHolders:
         table.assign(assignment(), 0)
         table.open_link("s1", "l", holder=True)
         table.open_link("s1", "g", holder=False)
-        table.close_link("s1", "g", 1)
+        table.close_link("s1", "g", 1, left=True)
         assert table.lost(HOLDER_GRACE_NS) == []
 
     def test_after_a_worker_died_its_clients_have_the_grace_to_come_back(self, table: SliceTable) -> None:
@@ -305,9 +315,9 @@ class AnyHistory(RuleBasedStateMachine):
         self.table.open_link(slice_id, link, holder=holder)
         assert admitted.assignment.slice_id == slice_id
 
-    @rule(slice_id=SLICES, link=st.integers(0, 5).map(str))
-    def close(self, slice_id: str, link: str) -> None:
-        self.table.close_link(slice_id, link, self.now_ns)
+    @rule(slice_id=SLICES, link=st.integers(0, 5).map(str), left=st.booleans())
+    def close(self, slice_id: str, link: str, left: bool) -> None:
+        self.table.close_link(slice_id, link, self.now_ns, left=left)
 
     @rule(slice_id=SLICES)
     def worker_dies(self, slice_id: str) -> None:

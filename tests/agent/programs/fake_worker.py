@@ -61,7 +61,7 @@ def main() -> None:
             match message:
                 case Admit(link_id=link_id, holder=holder):
                     if (cache / "leave").exists():
-                        end.send(LinkGone(link_id=link_id, holder=holder, reason="left"))
+                        end.send(LinkGone(link_id=link_id, holder=holder, reason="left", left=True))
                     if (cache / "work").exists():
                         end.send(Want())
                     if (cache / "die").exists():
