@@ -22,6 +22,8 @@ class Cluster:
 
     home: Path
     agents: tuple[str, ...] = ("agent-1", "agent-2")
+    #: What each agent offers.
+    devices: tuple[str, ...] = ("--device", "cpu", "--cpu-memory", "8GiB")
     #: How the agents are run: something else than the command line may change their constants first.
     agent_command: tuple[str, ...] = (sys.executable, "-m", "gpupool", "agent")
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class Cluster:
         for name in self.agents:
             join = self.rest.post("/tokens", {"role": "join"})["token"]
             options = ["--broker", self.url, "--join-token", join, "--node", name, "--bind", "127.0.0.1:0", "--worker-ports", "0"]
-            self.launch(name, [*options, "--device", "cpu", "--cpu-memory", "8GiB", "--metrics", "none"])
+            self.launch(name, [*options, *self.devices, "--metrics", "none"])
 
     def launch(self, name: str, options: list[str] | None = None) -> None:
         """Start a part, or start it again with the options it had."""

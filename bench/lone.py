@@ -61,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gpupool-lone-") as folder:
         clusters = {
-            "without a throttle": Cluster(Path(folder) / "free", ("agent-1",), (sys.executable, "-c", UNTHROTTLED)),
+            "without a throttle": Cluster(Path(folder) / "free", ("agent-1",), agent_command=(sys.executable, "-c", UNTHROTTLED)),
             "fixed, 100 %": Cluster(Path(folder) / "throttled", ("agent-1",)),
         }
         try:

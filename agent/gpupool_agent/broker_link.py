@@ -43,6 +43,9 @@ class BrokerLink:
         socket.ipv6 = ":" in self.broker.host
         socket.heartbeat_ivl, socket.heartbeat_timeout = 1_000, 3_000
         socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 1_000
+        if self.broker.key:
+            socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+            socket.curve_serverkey = bytes.fromhex(self.broker.key)
         socket.connect(self.broker.zmq)
         self.socket = socket
 

@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from gpupool_wire.errors import ErrorInfo, RemoteProtocolError, WorkerLost
-from gpupool_wire.messages import Compute, Count, Key, Memory, Name
+from gpupool_wire.messages import Compute, Count, Memory, Name
 from gpupool_wire.units import Policy
 
 #: The worker's beat, and the silence that means it hangs: three beats.
@@ -120,14 +120,12 @@ class Stop(ChannelMessage, frozen=True, kw_only=True):
 
 
 class Ready(ChannelMessage, frozen=True, kw_only=True):
-    """The worker serves at that address ("tcp://host:port")."""
+    """The worker serves at that address ("tcp://host:port", or "curve://KEY@host:port" where it is encrypted)."""
 
     address: Name
     pid: Count
     #: Execution providers of the device, as ONNX Runtime names them.
     providers: list[str] = []
-    #: CURVE public key (Z85) where the data socket is encrypted.
-    worker_key: Key = ""
     #: Device memory the worker takes before any session, measured (CUDA context and libraries).
     overhead_bytes: Count = 0
 

@@ -46,6 +46,14 @@ def agent(
         str, typer.Option(help='Address of the Prometheus metrics; "none" serves none.', envvar="GPUPOOL_METRICS")
     ] = "127.0.0.1:7190",
     ready_file: Annotated[Path | None, typer.Option(help="Written (JSON) once the broker knows this node.")] = None,
+    encrypt: Annotated[
+        bool | None,
+        typer.Option(
+            "--encrypt/--no-encrypt",
+            help="Encrypt what clients say and hear [default: beyond loopback].",
+            envvar="GPUPOOL_ENCRYPT",
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow unencrypted traffic beyond this machine.", envvar="GPUPOOL_INSECURE")
     ] = False,
@@ -78,6 +86,7 @@ def agent(
             home=home,
             metrics=metrics,
             ready_file=ready_file,
+            encrypt=encrypt,
             insecure=insecure,
         )
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import zmq
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from zmq.utils import z85
 
 from gpupool_wire.addresses import Address
 from gpupool_wire.codec import AT_DOOR, decode_lease, encode
@@ -42,8 +43,10 @@ class Knock:
 class Door:
     """The agent's ROUTER socket. Used by one thread."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: Address) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: Address, secret: bytes = b"") -> None:
         self.socket = context.socket(zmq.ROUTER)
+        #: The key clients expect here; empty where the door is not encrypted.
+        self.key = encrypt(self.socket, secret) if secret else ""
         self.socket.linger = 0
         self.socket.sndhwm = self.socket.rcvhwm = HIGH_WATER
         self.socket.maxmsgsize = MAX_HEADER_BYTES
@@ -100,6 +103,13 @@ class LeaseCheck:
         except InvalidSignature as error:
             raise NotAuthorized("the lease is not signed by this pool's broker: ask for a new one") from error
         return decode_lease(signed.payload)
+
+
+def encrypt(socket: zmq.Socket[bytes], secret: bytes) -> str:
+    """Let a socket that is not bound yet encrypt with a secret key (Z85); return its public key as addresses carry it."""
+    socket.curve_server = True
+    socket.curve_secretkey = secret
+    return str(z85.decode(zmq.curve_public(secret)).hex())
 
 
 def bind(socket: zmq.Socket[bytes], address: Address) -> Address:

@@ -48,6 +48,7 @@ class Lodging:
     port_last: int
     cache_dir: str
     cache_bytes: int
+    encrypt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,7 @@ class Hosting:
             cache_dir=lodging.cache_dir,
             cache_bytes=lodging.cache_bytes,
             scratch_dir="set by the supervisor",
+            encrypt=lodging.encrypt,
         )
 
     def _claim(self, assignment: Assignment) -> None:
@@ -187,9 +189,7 @@ class Hosting:
             if not is_sent:
                 self._turn_away(hosted, client, WorkerLost("the slice's worker does not answer: try again").to_info(), now_ns)
                 continue
-            opened = LinkOpened(
-                worker=hosted.ready.address, ticket=ticket, link_id=client.link_id, worker_key=hosted.ready.worker_key
-            )
+            opened = LinkOpened(worker=hosted.ready.address, ticket=ticket, link_id=client.link_id)
             self._answer(client.peer, opened)
 
     def _turn_away(self, hosted: _Hosted, client: _Waiting, error: ErrorInfo, now_ns: int) -> None:

@@ -92,7 +92,7 @@ class AgentService:
             self._wakeup = opened.enter_context(Wakeup())
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             opened.callback(self._context.term)
-            self.door = Door(self._context, settings.door)
+            self.door = Door(self._context, settings.door, self._state.curve_secret() if settings.encrypt else b"")
             opened.callback(self.door.close)
             self._link = BrokerLink(self._context, settings.broker)
             opened.callback(self._link.close)
@@ -123,7 +123,7 @@ class AgentService:
     @property
     def advertised(self) -> Address:
         """The door's address as clients reach it."""
-        return Address(self.settings.advertise_host, self.settings.advertise_port or self.door.address.port)
+        return Address(self.settings.advertise_host, self.settings.advertise_port or self.door.address.port, self.door.key)
 
     @property
     def is_connected(self) -> bool:
@@ -268,10 +268,10 @@ class AgentService:
             self.settings.node,
             welcome.broker,
             len(welcome.slices),
-            extra={"action": "welcomed", "node": self.settings.node, "door": self.advertised.zmq},
+            extra={"action": "welcomed", "node": self.settings.node, "door": self.advertised.url},
         )
         if is_first:
-            self._state.write_ready_file(self.settings.ready_file, {"node": self.settings.node, "door": self.advertised.zmq})
+            self._state.write_ready_file(self.settings.ready_file, {"node": self.settings.node, "door": self.advertised.url})
 
     def _do(self, effects: Sequence[UplinkEffect], now_ns: int) -> None:
         for effect in effects:
@@ -295,7 +295,7 @@ class AgentService:
             node=self.settings.node,
             token=token,
             devices=[offer.info for offer in self._offers.values()],
-            door=self.advertised.zmq,
+            door=self.advertised.url,
             held=self._table.held(),
         )
 
@@ -311,6 +311,7 @@ class AgentService:
             port_last=last,
             cache_dir=str(self._state.model_cache),
             cache_bytes=self.settings.model_cache_bytes,
+            encrypt=self.settings.encrypt,
         )
 
     def _shares(self) -> dict[str, tuple[int, int]]:

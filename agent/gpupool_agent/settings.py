@@ -28,6 +28,8 @@ class AgentSettings:
     #: Single use; empty where the node has its credential.
     join_token: str
     door: Address
+    #: Whether door and workers encrypt what they say to clients.
+    encrypt: bool
     #: The host clients reach the door and the workers at.
     advertise_host: str
     #: The port clients reach the door at; 0 is the one it is bound to.
@@ -68,10 +70,14 @@ def agent_settings(
     home: Path | None = None,
     metrics: str = DEFAULT_METRICS,
     ready_file: Path | None = None,
+    encrypt: bool | None = None,
     insecure: bool = False,
 ) -> AgentSettings:
     """Return settings from what people write; raise UsageError, with the way out, for what cannot be."""
-    door = check_bind(parse_address(bind, DOOR_PORT), insecure=insecure)
+    door = parse_address(bind, DOOR_PORT)
+    if encrypt is None:
+        encrypt = not (door.is_loopback or insecure)
+    check_bind(door, insecure=insecure, encrypted=encrypt)
     advertised = parse_address(advertise, 0) if advertise else Address(door.host, 0)
     if advertised.host in {"0.0.0.0", "::"}:
         raise UsageError(f"clients cannot connect to {advertised.host}: name this node's address with --advertise")
@@ -80,6 +86,7 @@ def agent_settings(
         broker=parse_address(broker, BROKER_PORT),
         join_token=join_token,
         door=door,
+        encrypt=encrypt,
         advertise_host=advertised.host,
         advertise_port=advertised.port,
         worker_ports=parse_ports(worker_ports),

@@ -1,5 +1,6 @@
 """What an agent keeps on disk, under GPUPOOL_HOME/agent: its credential, its models, its workers' scratch folders.
 
+curve.key    0600; the door's secret key, where it is encrypted
 lock         held while an agent runs here, so that two agents never share a node's identity
 credential   0600; shown to the broker at every greeting
 models/      the model cache
@@ -13,6 +14,8 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
+
+import zmq
 
 from gpupool_wire.errors import UsageError
 
@@ -48,6 +51,18 @@ class AgentState:
     def keep_credential(self, credential: str) -> None:
         """Keep it for the next start."""
         write_atomically(self._credential, credential)
+
+    def curve_secret(self) -> bytes:
+        """Return the door's secret key (Z85), made at the first start. Raises UsageError where the file holds none."""
+        path = self._folder / "curve.key"
+        if not path.exists():
+            write_atomically(path, zmq.curve_keypair()[1].decode())
+        secret = path.read_bytes().strip()
+        try:
+            zmq.curve_public(secret)
+        except (ValueError, zmq.ZMQError) as error:
+            raise UsageError(f"{path} does not hold a key: restore it, or remove it and another is made") from error
+        return secret
 
     @staticmethod
     def write_ready_file(path: Path | None, content: dict[str, str]) -> None:

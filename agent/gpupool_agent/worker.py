@@ -24,6 +24,7 @@ from gpupool_agent.channel import ChannelClosed, Fault, Ready, Start, WorkerEnd,
 from gpupool_agent.confinement import confine
 from gpupool_agent.devices import open_device
 from gpupool_agent.devices.base import Account
+from gpupool_agent.door import encrypt
 from gpupool_agent.models import ModelCache
 from gpupool_agent.quantum import Quantum
 from gpupool_agent.serving import Server, stopped
@@ -69,7 +70,7 @@ def _set_up(start: Start, channel: WorkerEnd) -> Server:
     confine(Path(start.scratch_dir))
     threads = min(start.threads, _cores()) or _cores()
     device = open_device(start.kind, Account(start.memory_mib * MIB), index=start.device_index, threads=threads)
-    router, public_key = _bind(start)
+    router, key = _bind(start)
     quantum = Quantum(channel.send, device.parallel_calls)
     cache = ModelCache(Path(start.cache_dir), start.tenant, start.cache_bytes)
     calls = Calls(device, cache, quantum)
@@ -89,10 +90,9 @@ def _set_up(start: Start, channel: WorkerEnd) -> Server:
     port = int(router.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
     channel.send(
         Ready(
-            address=Address(start.advertise_host, port).zmq,
+            address=Address(start.advertise_host, port, key).url,
             pid=os.getpid(),
             providers=list(device.providers),
-            worker_key=public_key,
             overhead_bytes=device.overhead_bytes,
         )
     )
@@ -104,7 +104,7 @@ def _cores() -> int:
 
 
 def _bind(start: Start) -> tuple[zmq.Socket[bytes], str]:
-    """Return the bound socket and its public key, if it is encrypted; raise Conflict where no port of the range is free."""
+    """Return the bound socket and its key, if it is encrypted; raise Conflict where no port of the range is free."""
     router: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
     router.setsockopt(zmq.ROUTER_MANDATORY, 1)
     router.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
@@ -116,12 +116,7 @@ def _bind(start: Start) -> tuple[zmq.Socket[bytes], str]:
     router.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(CLIENT_LOST_S * 1000) - HEARTBEAT_MS)
     router.setsockopt(zmq.HEARTBEAT_TTL, int(CLIENT_LOST_S * 1000))
     router.setsockopt(zmq.IPV6, ":" in start.bind_host)
-    public_key = ""
-    if start.encrypt:
-        public, secret = zmq.curve_keypair()
-        router.curve_server = True
-        router.curve_secretkey = secret
-        public_key = public.decode()
+    key = encrypt(router, zmq.curve_keypair()[1]) if start.encrypt else ""
     for port in range(start.port_first, start.port_last + 1):
         try:
             router.bind(Address(start.bind_host, port).zmq)
@@ -129,7 +124,7 @@ def _bind(start: Start) -> tuple[zmq.Socket[bytes], str]:
             if error.errno != errno.EADDRINUSE:
                 raise
         else:
-            return router, public_key
+            return router, key
     raise Conflict(f"no port from {start.port_first} to {start.port_last} is free for a worker on {start.bind_host}")
 
 

@@ -27,6 +27,16 @@ def broker(
         typer.Option(help="Write the first admin token here instead of showing it.", envvar="GPUPOOL_ADMIN_TOKEN_FILE"),
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once serving (JSON).")] = None,
+    encrypt: Annotated[
+        bool | None,
+        typer.Option(
+            "--encrypt/--no-encrypt",
+            help="Encrypt the control port [default: beyond loopback]. Its address then names the broker's key.",
+            envvar="GPUPOOL_ENCRYPT",
+        ),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) to serve REST with over TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key (PEM) of --tls-cert.")] = None,
     insecure: Annotated[bool, typer.Option(help="Allow binding beyond loopback without encryption.")] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="GPUPOOL_LOG_LEVEL")] = "info",
 ) -> None:
@@ -44,10 +54,18 @@ def broker(
     except ImportError as error:
         typer.echo(f"gpupool broker needs the package {error.name}: install gpupool[broker]", err=True)
         raise typer.Exit(1) from error
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("TLS needs both --tls-cert and --tls-key")
+    control = parse_address(bind, BROKER_PORT)
+    if encrypt is None:
+        encrypt = not (control.is_loopback or insecure)
+    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
     run_broker(
         BrokerSettings(
-            bind=check_bind(parse_address(bind, BROKER_PORT), insecure=insecure),
-            http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure),
+            bind=check_bind(control, insecure=insecure, encrypted=encrypt),
+            http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure, encrypted=tls is not None),
+            encrypt=encrypt,
+            tls=tls,
             home=home or state_home(),
             database=database,
             admin_token_file=admin_token_file,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from gpupool_broker.core import events as e
+from gpupool_broker.keys import public_hex
 from gpupool_broker.tokens import ADMIN, TENANT, TokenDesk
 from gpupool_wire.addresses import Address
 from gpupool_wire.codec import FROM_CLIENT_OR_AGENT, encode
@@ -73,7 +74,9 @@ class WireCaller:
 class Gateway:
     """The ROUTER socket and the conversations on it."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], bind: Address, desk: TokenDesk, name: str) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], bind: Address, desk: TokenDesk, name: str, secret: bytes = b""
+    ) -> None:
         self._desk = desk
         self._name = name
         self._peers: dict[bytes, Peer] = {}
@@ -85,12 +88,16 @@ class Gateway:
         self.socket.sndhwm = self.socket.rcvhwm = HIGH_WATER
         self.socket.ipv6 = ":" in bind.host
         self.socket.heartbeat_ivl, self.socket.heartbeat_timeout = 1_000, 3_000
+        if secret:
+            self.socket.curve_server = True
+            self.socket.curve_secretkey = secret
         try:
             self.socket.bind(f"tcp://{bind.host}:*" if bind.port == 0 else bind.zmq)
         except zmq.ZMQError as error:
             self.socket.close()
             raise UsageError(f"cannot listen on {bind}: {error.strerror or error}; choose another with --bind") from error
-        self.url = str(self.socket.get_string(zmq.LAST_ENDPOINT))
+        port = int(self.socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        self.url = Address(bind.host, port, public_hex(secret) if secret else "").url
 
     def receive(self, now_ms: int, at_ms: int) -> Iterator[e.Event]:
         """Yield the events of what has arrived, answering at once what needs no decision. Never raises for what a peer sent."""
@@ -213,7 +220,6 @@ class Gateway:
             caller=WireCaller(identity, 0, AgentHello, credential),
             node=hello.node,
             door=hello.door,
-            door_key=hello.door_key,
             devices=tuple(hello.devices),
             labels=hello.labels,
             held=tuple(hello.held),

@@ -16,9 +16,11 @@ from types import FrameType
 
 import uvicorn
 import zmq
+from fastapi import FastAPI
 
 from gpupool_broker.api.app import make_app
 from gpupool_broker.gateway import Gateway
+from gpupool_broker.keys import curve_secret
 from gpupool_broker.leases import LeaseSigner
 from gpupool_broker.logs import configure_logging
 from gpupool_broker.service import Broker, wall_ms
@@ -43,12 +45,11 @@ def run_broker(settings: BrokerSettings) -> None:
     _first_token(desk, settings)
     http = _listen(settings.http)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    gateway = Gateway(context, settings.bind, desk, "broker")
+    secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
+    gateway = Gateway(context, settings.bind, desk, "broker", secret)
     broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context)
     app = make_app(broker, store, desk, version("gpupool"))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=STOP_S, lifespan="off")
-    )
+    server = uvicorn.Server(_http_config(app, settings))
     broker.start()
     _announce(settings, gateway.url, http)
     try:
@@ -60,6 +61,24 @@ def run_broker(settings: BrokerSettings) -> None:
         context.term()
         store.close()
     log.info("the broker has stopped", extra={"action": "stopped"})
+
+
+def _http_config(app: FastAPI, settings: BrokerSettings) -> uvicorn.Config:
+    certificate, key = settings.tls or (None, None)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_S,
+        lifespan="off",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise UsageError(f"TLS cannot be served with {certificate} and {key}: {error}") from error
+    return config
 
 
 def _first_token(desk: TokenDesk, settings: BrokerSettings) -> None:
@@ -91,7 +110,7 @@ def _listen(address: Address) -> socket.socket:
 
 def _announce(settings: BrokerSettings, url: str, http: socket.socket) -> None:
     host, port = http.getsockname()[:2]
-    addresses = {"url": url, "http": f"http://{Address(host, port)}"}
+    addresses = {"url": url, "http": f"{'https' if settings.tls else 'http'}://{Address(host, port)}"}
     log.info("the broker serves %(url)s and %(http)s", addresses, extra={"action": "ready"})
     if settings.ready_file:
         write_whole(settings.ready_file, json.dumps(addresses))

@@ -297,7 +297,6 @@ class Broker:
             memory_mib=slice_.memory_mib,
             policy=slice_.policy,
             door=node.door,
-            door_key=node.door_key,
         )
 
 

@@ -19,6 +19,10 @@ class BrokerSettings:
     database: str | None = None
     admin_token_file: Path | None = None
     ready_file: Path | None = None
+    #: Whether the control port is encrypted.
+    encrypt: bool = False
+    #: Certificate and key (PEM) REST is served with over TLS; None serves plain HTTP.
+    tls: tuple[Path, Path] | None = None
     log_level: str = "info"
 
     @property

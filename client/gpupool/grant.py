@@ -26,7 +26,6 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int
     policy: Policy
     door: str
-    door_key: str
     lease: SignedLease
 
 

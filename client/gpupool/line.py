@@ -123,6 +123,9 @@ class Line(Generic[M]):
         }
         for option, value in options.items():
             self._socket.setsockopt(option, value)
+        if key := parse_address(self.address, 0).key:
+            self._socket.curve_publickey, self._socket.curve_secretkey = zmq.curve_keypair()
+            self._socket.curve_serverkey = bytes.fromhex(key)
         monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(_GONE)
         return monitor
 
@@ -216,7 +219,12 @@ class Line(Generic[M]):
         event = zmq.Event(int(recv_monitor_message(self._monitor)["event"]))
         if event is zmq.Event.CLOSED:
             return "the connection was refused, nobody listens there"
-        return "the connection broke" if event is zmq.Event.DISCONNECTED else "what listens there does not speak ZeroMQ"
+        if event is zmq.Event.DISCONNECTED:
+            return "the connection broke"
+        return (
+            "what listens there does not speak ZeroMQ, encrypts (its address then is curve://KEY@host:port), "
+            "or is not who the address's key says"
+        )
 
     def listen(self, wake_fd: int) -> M | None:
         """Wait for what arrives unasked and return it, or None once `wake_fd` is readable.

@@ -51,7 +51,7 @@ def broker_url(url: str | None = None, environ: Mapping[str, str] = os.environ) 
     """
     given = url or environ.get("GPUPOOL_URL")
     if given:
-        return parse_address(given, BROKER_PORT).zmq
+        return parse_address(given, BROKER_PORT).url
     home = state_home(environ)
     pool = running_pool(home)
     if pool is None:

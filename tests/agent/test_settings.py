@@ -20,10 +20,13 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch)
     assert settings.state_dir == Path("/srv/gpupool/agent")
 
 
-def test_beyond_loopback_needs_insecure() -> None:
+def test_beyond_loopback_traffic_is_encrypted_unless_told_otherwise() -> None:
+    assert not agent_settings().encrypt
+    assert agent_settings(bind="10.0.0.1:7200").encrypt
     with pytest.raises(UsageError, match="--insecure"):
-        agent_settings(bind="10.0.0.1:7200")
-    assert agent_settings(bind="10.0.0.1:7200", insecure=True).advertise_host == "10.0.0.1"
+        agent_settings(bind="10.0.0.1:7200", encrypt=False)
+    insecure = agent_settings(bind="10.0.0.1:7200", insecure=True)
+    assert (insecure.advertise_host, insecure.encrypt) == ("10.0.0.1", False)
 
 
 def test_metrics_beyond_loopback_need_insecure_too() -> None:

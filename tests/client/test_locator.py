@@ -29,7 +29,6 @@ grants = st.builds(
     memory_mib=st.integers(1, 2**20),
     policy=st.sampled_from(Policy),
     door=texts,
-    door_key=texts,
     lease=st.builds(SignedLease, payload=st.binary(max_size=100), signature=st.binary(min_size=64, max_size=64)),
 )
 

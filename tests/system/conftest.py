@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 import gpupool
 from gpupool.daemons import Daemon
 from gpupool.rest import RestClient
+from gpupool_wire.addresses import parse_address
 
 START_S = 60.0
 
@@ -35,9 +36,9 @@ class WholePool:
         self.start_broker()
         self.environ |= {"GPUPOOL_URL": self.url, "GPUPOOL_HTTP": self.http}
 
-    def start_broker(self) -> None:
+    def start_broker(self, *more: str) -> None:
         """Start the broker, again at its old addresses where it had some."""
-        options = ["--bind", self.url.removeprefix("tcp://"), "--http", self.http.removeprefix("http://")]
+        options = [*more, "--bind", str(parse_address(self.url, 0)), "--http", self.http.removeprefix("http://")]
         options += ["--home", str(self.home), "--admin-token-file", str(self.home / "admin.token")]
         self.broker = Daemon("broker", options, folder=self.home, environ=self.environ)
         ready = self.broker.wait_ready(START_S, lambda: False)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import gpupool
+from gpupool_wire.addresses import parse_address
 from gpupool_wire.errors import LeaseLost
 from tests.system.relay import Relay
 
@@ -177,3 +178,23 @@ def test_a_slice_is_its_tenants_alone(own_pool: Any, doubling: bytes) -> None:
                 sent = own.traffic.sent_bytes
                 own.open_model(doubling)
                 assert own.traffic.sent_bytes - sent > len(doubling)
+
+
+def test_an_encrypted_pool_is_reached_with_its_keys_alone(own_pool: Any, doubling: bytes) -> None:
+    own_pool.agents.pop("one").stop()
+    own_pool.broker.stop()
+    own_pool.start_broker("--encrypt")
+    own_pool.environ["GPUPOOL_URL"] = own_pool.url
+    assert own_pool.url.startswith("curve://")
+    own_pool.start_agent("one", "--broker", own_pool.url, "--encrypt")
+    with own_pool.connect() as pool, pool.slice(10, "64MiB") as held:
+        assert np.array_equal(held.open_model(doubling).run({"x": X})[0], X + X)
+        assert held.grant.door.startswith("curve://")
+        assert held.link().worker.startswith("curve://")
+    plain = f"tcp://{parse_address(own_pool.url, 0)}"
+    wrong = own_pool.url.replace(parse_address(own_pool.url, 0).key, "00" * 32)
+    for url in (plain, wrong):
+        start = time.monotonic()
+        with pytest.raises(gpupool.PoolUnreachable, match="curve://KEY@host:port"):
+            gpupool.connect(url, own_pool.token)
+        assert time.monotonic() - start < 8

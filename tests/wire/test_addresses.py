@@ -7,6 +7,8 @@ import pytest
 from gpupool_wire.addresses import Address, check_bind, parse_address
 from gpupool_wire.errors import UsageError
 
+KEY = "0123456789abcdef" * 4
+
 
 @pytest.mark.parametrize(
     ("text", "address"),
@@ -16,20 +18,38 @@ from gpupool_wire.errors import UsageError
         ("tcp://pool.example:7200", Address("pool.example", 7200)),
         ("[::1]:80", Address("::1", 80)),
         ("10.1.2.3:0", Address("10.1.2.3", 0)),
+        (f"curve://{KEY}@pool.example", Address("pool.example", 7100, KEY)),
+        (f"curve://{KEY.upper()}@[::1]:80", Address("::1", 80, KEY)),
     ],
 )
 def test_addresses_are_understood(text: str, address: Address) -> None:
     assert parse_address(text, 7100) == address
 
 
-@pytest.mark.parametrize("text", ["", "http://x", "x:port", "x:70000", "tcp://", "x/y", "[::1", "a b:1?c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "curve://x:1",
+        f"curve://{KEY[1:]}@x",
+        f"tcp://{KEY}@x",
+        "http://x",
+        "x:port",
+        "x:70000",
+        "tcp://",
+        "x/y",
+        "[::1",
+        "a b:1?c",
+    ],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not an address"):
         parse_address(text, 7100)
 
 
 def test_an_address_is_written_as_it_is_read() -> None:
-    assert parse_address(Address("::1", 80).zmq, 1) == Address("::1", 80)
+    for address in (Address("::1", 80), Address("::1", 80, KEY)):
+        assert parse_address(address.url, 1) == address
 
 
 @pytest.mark.parametrize(

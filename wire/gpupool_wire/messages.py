@@ -135,9 +135,8 @@ class SliceGranted(Message, frozen=True, kw_only=True):
     compute_pct: Compute
     memory_mib: Memory
     policy: Policy
-    #: "tcp://host:port" of the agent's door, and its CURVE public key (Z85) where the link is encrypted.
+    #: The agent's door: "tcp://host:port", or "curve://KEY@host:port" where it is encrypted.
     door: Name
-    door_key: Key = ""
 
 
 class LocateSlice(Message, frozen=True, kw_only=True):
@@ -220,7 +219,6 @@ class AgentHello(Message, frozen=True, kw_only=True):
     devices: Annotated[list[DeviceInfo], Meta(max_length=64)]
     #: The address clients reach the door at.
     door: Name
-    door_key: Key = ""
     held: Annotated[list[HeldSlice], Meta(max_length=100_000)] = []
     labels: dict[str, str] = {}
 
@@ -346,7 +344,6 @@ class LinkOpened(Message, frozen=True, kw_only=True):
     worker: Name
     ticket: Annotated[bytes, Meta(min_length=16, max_length=64)]
     link_id: Name
-    worker_key: Key = ""
 
 
 ClientToDoor = OpenLink

@@ -49,7 +49,6 @@ class Books:
         self.nodes[fact.node] = Node(
             node=fact.node,
             door=fact.door,
-            door_key=fact.door_key,
             labels=fact.labels,
             joined_ms=fact.at_ms,
             devices=devices,

@@ -26,7 +26,6 @@ class AgentGreeted(Event):
     caller: Caller
     node: str
     door: str
-    door_key: str = ""
     devices: tuple[DeviceInfo, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     held: tuple[HeldSlice, ...] = ()

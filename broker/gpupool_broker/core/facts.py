@@ -27,7 +27,6 @@ class NodeJoined(Fact, frozen=True, kw_only=True):
 
     node: str
     door: str
-    door_key: str = ""
     devices: list[DeviceInfo] = []
     labels: dict[str, str] = {}
 

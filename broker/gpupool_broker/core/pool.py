@@ -86,7 +86,6 @@ class Pool(Books):
             at_ms=event.at_ms,
             node=event.node,
             door=event.door,
-            door_key=event.door_key,
             devices=list(event.devices),
             labels=event.labels,
         )

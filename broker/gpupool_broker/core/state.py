@@ -85,7 +85,6 @@ class Node:
 
     node: str
     door: str
-    door_key: str
     labels: dict[str, str]
     joined_ms: int
     devices: dict[str, Device]

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gpupool_agent.standalone import StandaloneWorker
 from gpupool_wire import messages as m
+from gpupool_wire.addresses import parse_address
 from gpupool_wire.codec import FROM_WORKER, encode
 from gpupool_wire.errors import from_info
 from gpupool_wire.tensors import Buffer, Value, pack_values, unpack_values
@@ -27,14 +28,15 @@ PART_BYTES = 1 << 20
 class Client:
     """One channel of a link: blocking, one call at a time, and whatever frames a test wants to send."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, server_key: str = "") -> None:
+    def __init__(self, context: zmq.Context[Any], address: str) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.rcvtimeo = 30_000
-        if server_key:
+        parsed = parse_address(address, 0)
+        if parsed.key:
             self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_keypair()
-            self.socket.curve_serverkey = server_key.encode()
-        self.socket.connect(address)
+            self.socket.curve_serverkey = bytes.fromhex(parsed.key)
+        self.socket.connect(parsed.zmq)
         self._ids = itertools.count(1)
 
     def send(self, message: m.Message, frames: Sequence[Buffer] = ()) -> None:
@@ -217,7 +219,7 @@ def connect(context: zmq.Context[Any]) -> Iterator[Callable[..., Client]]:
     clients: list[Client] = []
 
     def make(worker: StandaloneWorker, ticket: bytes | None = None) -> Client:
-        client = Client(context, worker.address, worker.ready.worker_key)
+        client = Client(context, worker.address)
         clients.append(client)
         if ticket is not None:
             client.join(ticket)
