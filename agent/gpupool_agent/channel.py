@@ -1,6 +1,6 @@
 """What an agent and one of its workers tell each other, and the socket pair they do it over.
 
-    agent ──Start, Admit, Change, Grant, Stop──────────────────────────────────────> worker
+    agent ──Start, Admit, Change, Grant, Recall, Stop─────────────────────────────> worker
     agent <──Ready | Fault, Want, Settle, Alive, Changed | Refused, LinkGone, Use──── worker
 
 One AF_UNIX SOCK_SEQPACKET pair per worker: messages keep their borders, arrive in order, and the death of either end is seen
@@ -110,6 +110,13 @@ class Grant(ChannelMessage, frozen=True, kw_only=True):
     patience_ns: Count | None = None
 
 
+class Recall(ChannelMessage, frozen=True, kw_only=True):
+    """The grant of this number is shorter than was said: somebody else is due. Settled when its last call has ended."""
+
+    seq: Count
+    quantum_ns: Count
+
+
 class Stop(ChannelMessage, frozen=True, kw_only=True):
     """The slice ends: clients are told `error` (None: nobody is left to tell), then the worker exits."""
 
@@ -194,7 +201,7 @@ class Use(ChannelMessage, frozen=True, kw_only=True):
     memory_bytes: Count
 
 
-ToWorker = Start | Admit | Change | Grant | Stop
+ToWorker = Start | Admit | Change | Grant | Recall | Stop
 ToAgent = Ready | Fault | Want | Unwant | Settle | Alive | Changed | Refused | LinkGone | Use
 
 

@@ -15,7 +15,9 @@ somebody else is due and calls are long (`patience_ns`).
 
 from __future__ import annotations
 
-from gpupool_agent.channel import LONG_CALL_NS, Grant, Settle, ToAgent, Want
+import msgspec
+
+from gpupool_agent.channel import LONG_CALL_NS, Grant, Recall, Settle, ToAgent, Want
 
 #: A pause longer than this is the end of the work, not a habit of the caller.
 _LONGEST_PAUSE_NS = 100_000_000
@@ -111,6 +113,13 @@ class Permit:
         self._started_ns = self._idle_since_ns = now_ns
         self._used_ns = 0
         return []
+
+    def recalled(self, recall: Recall, now_ns: int) -> list[ToAgent]:
+        """The grant is shorter than it was; one that is settled already is not meant."""
+        if self._grant is None or self._grant.seq != recall.seq:
+            return []
+        self._grant = msgspec.structs.replace(self._grant, quantum_ns=recall.quantum_ns, patience_ns=0)
+        return self.tick(now_ns)
 
     def leave(self, now_ns: int, device_ns: int | None) -> list[ToAgent]:
         """One call is done; `device_ns` where its driver measured it, else the wall time counts."""

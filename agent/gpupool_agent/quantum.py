@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from gpupool_agent.channel import ALIVE_S, Alive, ChannelClosed, Grant, ToAgent
+from gpupool_agent.channel import ALIVE_S, Alive, ChannelClosed, Grant, Recall, ToAgent
 from gpupool_agent.permit import Permit
 from gpupool_agent.threads import start_thread
 from gpupool_wire.errors import LeaseLost
@@ -97,6 +97,11 @@ class Quantum:
             self._sends(self._permit.granted(grant, _now()))
             self._granted.notify_all()
             self._keeper_wakes.notify()
+
+    def recalled(self, recall: Recall) -> None:
+        """The agent wants the device back sooner than it said."""
+        with self._lock:
+            self._sends(self._permit.recalled(recall, _now()))
 
     def announce_silence(self, quiet_ms: int) -> None:
         """Tell the agent that this process may not get to beat for so long."""

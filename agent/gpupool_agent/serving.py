@@ -24,6 +24,7 @@ from gpupool_agent.channel import (
     ChannelClosed,
     Grant,
     LinkGone,
+    Recall,
     Start,
     Stop,
     Use,
@@ -319,6 +320,8 @@ class Server:
                     return
                 case Grant():
                     self._quantum.granted(message)
+                case Recall():
+                    self._quantum.recalled(message)
                 case Admit():
                     self._admit(message)
                 case Change():

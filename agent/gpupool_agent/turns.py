@@ -11,6 +11,7 @@ and is reported as hanging after KILL_NS. A slice's claim, with what it owes, ou
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 import threading
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 from gpupool_agent import channel
 from gpupool_agent.channel import Alive, ChannelClosed, Settle, ToAgent, Unwant, Want
-from gpupool_agent.core.throttle import Grant, Standing, Throttle, Wait
+from gpupool_agent.core.throttle import Grant, Recall, Standing, Throttle, Wait
 from gpupool_agent.supervisor import WorkerProcess
 from gpupool_agent.wakeup import Wakeup
 from gpupool_wire.errors import GpupoolError, RemoteFault, RemoteProtocolError
@@ -286,11 +287,19 @@ class DeviceTurns(threading.Thread):
             match self._throttle.next(now_ns):
                 case Grant() as grant:
                     self._grant(grant, now_ns)
+                case Recall() as recall:
+                    self._recall(recall)
                 case Wait(until_ns=until_ns):
                     self._until_ns = until_ns
                     return
                 case None:
                     return
+
+    def _recall(self, recall: Recall) -> None:
+        line = self._by_slice.get(recall.slice_id)
+        if line is not None:
+            with contextlib.suppress(ChannelClosed):  # its end is on the way
+                line.worker.end.send(channel.Recall(seq=recall.seq, quantum_ns=recall.quantum_ns))
 
     def _grant(self, grant: Grant, now_ns: int) -> None:
         line = self._by_slice.get(grant.slice_id)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpupool_agent.channel import Grant, Settle, ToAgent, Want
+from gpupool_agent.channel import Grant, Recall, Settle, ToAgent, Want
 from gpupool_agent.permit import Permit
 
 MS = 1_000_000
@@ -177,3 +177,18 @@ def test_in_any_history_every_grant_is_settled_once_and_use_fits(steps: list[tup
     now += 100 * MS
     take(permit.tick(now))
     assert settled == sorted(set(settled)) == list(range(1, seq + 1))
+
+
+def test_a_recalled_grant_ends_early() -> None:
+    permit = Permit()
+    permit.wait(0)
+    permit.granted(grant(quantum_ns=1000 * MS), 0)
+    permit.unwait()
+    assert permit.enter(0)
+    assert permit.recalled(Recall(seq=9, quantum_ns=1), MS) == []
+    assert permit.recalled(Recall(seq=1, quantum_ns=20 * MS), MS) == []
+    assert permit.enter(19 * MS)
+    assert not permit.enter(20 * MS)
+    permit.leave(25 * MS, None)
+    assert permit.leave(26 * MS, None) == [Settle(seq=1, used_ns=26 * MS, more=False)]
+    assert permit.recalled(Recall(seq=1, quantum_ns=1), 27 * MS) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gpupool_agent.channel import Alive, Grant, LinkGone, Settle, Unwant, Want, WorkerEnd, channel_pair
+from gpupool_agent.channel import Alive, Grant, LinkGone, Recall, Settle, Unwant, Want, WorkerEnd, channel_pair
 from gpupool_agent.supervisor import WorkerProcess
 from gpupool_agent.turns import DeviceTurns, Hangs
 from gpupool_wire.units import Policy
@@ -36,18 +36,24 @@ class Player:
         turns.watch(self.worker)
 
     def granted(self) -> Grant:
-        message = self.end.receive()
+        """Return the next grant; what recalls the one before is passed over."""
+        while isinstance(message := self.end.receive(), Recall):
+            pass
         assert isinstance(message, Grant)
         return message
 
+    def recalled(self) -> Recall:
+        message = self.end.receive()
+        assert isinstance(message, Recall)
+        return message
+
     def has_heard(self) -> bool:
+        """Whether anything but a recall waits to be read."""
         self._socket.setblocking(False)
-        try:
-            return bool(self._socket.recv(1, 2))  # MSG_PEEK
-        except BlockingIOError:
-            return False
-        finally:
-            self._socket.settimeout(5.0)
+        while isinstance(message := self.end.receive_now(), Recall):
+            pass
+        self._socket.settimeout(5.0)
+        return message is not None
 
     def settle(self, grant: Grant, *, used_ns: int = 0, more: bool = False) -> None:
         self.end.send(Settle(seq=grant.seq, used_ns=used_ns, more=more))
@@ -114,6 +120,18 @@ def test_a_want_before_the_claim_is_remembered(player: Callable[..., Player], tu
     a.end.send(Want())
     turns.claim("a", 50, Policy.FIXED)
     a.granted()
+
+
+def test_who_was_alone_is_recalled_when_somebody_comes(player: Callable[..., Player]) -> None:
+    a, b = player("a"), player("b")
+    a.end.send(Want())
+    grant = a.granted()
+    b.end.send(Want())
+    recall = a.recalled()
+    assert recall.seq == grant.seq
+    assert recall.quantum_ns < grant.quantum_ns
+    a.settle(grant, more=True)
+    b.granted()
 
 
 def test_a_want_taken_back_is_not_granted(player: Callable[..., Player]) -> None:

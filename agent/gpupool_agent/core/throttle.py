@@ -1,7 +1,8 @@
 """Who gets the next quantum of one device, how long, and who owes what. Pure: the caller brings the time.
 
     want ──> waiting ──next──> Grant ──settle──> charged ──> waiting | idle
-                                    └─forfeit (the holder died or hangs)
+                                 │  └─forfeit (the holder died or hangs)
+                                 └─next──> Recall (it was alone, and is no more)
 
 One slice holds the device at a time. Whenever it is free, the waiting slice that is furthest behind in virtual time gets it,
 a `fixed` one only on credit (`account` tells the two ledgers). So:
@@ -21,8 +22,9 @@ a `fixed` one only on credit (`account` tells the two ledgers). So:
   is due: calls so long that handing over costs less than a pause then end the turn.
 
 A turn is 80 ms times the share, at least 4 ms: a full round takes about 80 ms, handing over takes about 0.6 ms of a turn, and a
-slice that wants little waits for about one turn of somebody else. A slice that is alone gets 50 ms, so that handing over costs it
-0.2 to 0.4 %. Every decision is one pass over the device's slices.
+slice that wants little waits for about one turn of somebody else. A slice that is alone gets LONE_QUANTUM_NS, since between two
+turns the device stands still until the last call has ended; when somebody comes, the grant is recalled: one usual turn is left of
+it. Every decision is one pass over the device's slices.
 """
 
 from __future__ import annotations
@@ -33,12 +35,15 @@ from gpupool_agent.core.account import ROUND_NS, Account, Standing
 from gpupool_wire.errors import Conflict, NotFound
 from gpupool_wire.units import Policy, parse_compute
 
-__all__ = ["Grant", "Standing", "Throttle", "Wait"]
+__all__ = ["Grant", "Recall", "Standing", "Throttle", "Wait"]
 
-#: A slice that is alone on its device is asked back this often, which is what a newcomer may have to wait.
-LONE_QUANTUM_NS = 50_000_000
+#: The turn of a slice that is alone on its device. `fixed` ones below 100 % keep to short turns, so that their cap stays smooth.
+LONE_QUANTUM_NS = 1_000_000_000
+LONE_CAPPED_QUANTUM_NS = 50_000_000
 #: A pause this short is cheaper to sit out than to hand the device over and back.
 LINGER_NS = 1_500_000
+#: What handing over adds to a call, so that one call is not a little less than half of two.
+PATIENCE_SLACK_NS = 300_000
 #: A slice that had work this recently is expected back.
 RECENT_NS = 100_000_000
 #: The shortest turn between two calls of somebody who pauses: it may be what keeps the next call waiting.
@@ -59,6 +64,15 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """The grant of this number, given to a slice that was alone, is over so many nanoseconds after it was given."""
+
+    slice_id: str
+    seq: int
+    quantum_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Nothing to grant now; unless something happens before, ask again then."""
 
@@ -73,6 +87,9 @@ class _Turn:
     deadline_ns: int
     #: From when on somebody else could have had the device; None: nobody so far.
     contended_at_ns: int | None
+    #: It was given for being alone; and since then somebody has come whom its holder has yet to hear of.
+    is_lone: bool = False
+    is_recalled: bool = False
 
 
 class Throttle:
@@ -134,6 +151,9 @@ class Throttle:
         if account.waiting_since_ns is not None or (self._turn and self._turn.account is account):
             return
         turn = self._turn
+        if turn is not None and turn.is_lone:
+            turn.is_lone, turn.is_recalled = False, True
+            turn.deadline_ns = min(turn.deadline_ns, now_ns + turn.account.quantum_ns)
         if turn is not None and turn.contended_at_ns is None and not self._is_capped(account, now_ns):
             turn.contended_at_ns = now_ns
             # What the holder used while nobody waited it owes nobody, nor the length of a turn it got for being alone.
@@ -191,11 +211,13 @@ class Throttle:
 
     # ── decisions ──────
 
-    def next(self, now_ns: int) -> Grant | Wait | None:
-        """Say whose turn it is, until when nobody's is, or None: nothing to do before the next event.
+    def next(self, now_ns: int) -> Grant | Recall | Wait | None:
+        """Say whose turn it is, whose is over early, until when nobody's is, or None: nothing to do before the next event.
 
         While a turn is out it is Wait(its end), then None; whoever holds the device longer runs a long call, or hangs.
         """
+        if self._turn is not None and self._turn.is_recalled:
+            return self._recall(self._turn)
         if self._turn is not None:
             return Wait(until_ns=self._turn.deadline_ns) if now_ns < self._turn.deadline_ns else None
         first, owing, wake_at_ns = self._waiting(now_ns)
@@ -212,6 +234,11 @@ class Throttle:
         if first is not None:
             return self._grant(first, uncapped_at_ns, now_ns)
         return Wait(until_ns=wake_at_ns) if wake_at_ns is not None else None
+
+    @staticmethod
+    def _recall(turn: _Turn) -> Recall:
+        turn.is_recalled = False
+        return Recall(slice_id=turn.account.slice_id, seq=turn.seq, quantum_ns=turn.deadline_ns - turn.granted_at_ns)
 
     def standing(self, slice_id: str, now_ns: int) -> Standing:
         """Return how a slice stands."""
@@ -305,12 +332,14 @@ class Throttle:
             if is_waiting:
                 contended_at_ns = now_ns
             if is_waiting or other.pauses_briefly:
-                patience_ns = min(patience_ns, lead_ns * account.compute_pct // 100)
+                # Half of what would make them level: callers who alternate by several calls so come to alternate by one.
+                patience_ns = min(patience_ns, lead_ns * account.compute_pct // 200 - PATIENCE_SLACK_NS)
             if other.short_turn_ns is not None:
                 # Its turns are shorter than its share: so must be those of the others, or it falls behind.
                 quantum_ns = min(quantum_ns, (lead_ns + other.short_turn_ns) * account.compute_pct // 100)
         if is_alone:
-            quantum_ns = patience_ns = LONE_QUANTUM_NS
+            is_uncapped = account.policy is Policy.BURST or account.compute_pct == 100
+            quantum_ns = patience_ns = LONE_QUANTUM_NS if is_uncapped else LONE_CAPPED_QUANTUM_NS
         quantum_ns = max(quantum_ns, FILL_QUANTUM_NS)
         if account.policy is Policy.FIXED and account.compute_pct < 100:
             quantum_ns = min(quantum_ns, max(1, account.credit_cns // (100 - account.compute_pct)))
@@ -322,7 +351,7 @@ class Throttle:
             linger_ns=LINGER_NS if is_alone or account.pauses_briefly else 0,
             patience_ns=max(0, min(patience_ns, quantum_ns)),
         )
-        self._turn = _Turn(account, self._seq, now_ns, now_ns + quantum_ns, contended_at_ns)
+        self._turn = _Turn(account, self._seq, now_ns, now_ns + quantum_ns, contended_at_ns, is_lone=is_alone)
         self._virtual_ns = max(self._virtual_ns, account.virtual_ns)
         account.stop_waiting(now_ns)
         account.turns += 1

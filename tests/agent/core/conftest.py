@@ -17,7 +17,7 @@ import pytest
 
 from gpupool_agent import channel
 from gpupool_agent.channel import Settle, ToAgent, Want
-from gpupool_agent.core.throttle import Grant, Throttle, Wait
+from gpupool_agent.core.throttle import Grant, Recall, Throttle, Wait
 from gpupool_agent.permit import Permit
 from gpupool_wire.units import Policy
 
@@ -185,6 +185,10 @@ class Device:
             permit.unwait()
             self._execute(worker)
 
+    def _recalled(self, worker: Worker, recall: Recall) -> None:
+        if not worker.is_dead:
+            self._send(worker, worker.permit.recalled(channel.Recall(seq=recall.seq, quantum_ns=recall.quantum_ns), self.now_ns))
+
     def _send(self, worker: Worker, messages: list[ToAgent]) -> None:
         for message in messages:
             self.at(self.now_ns + HOP_NS, lambda message=message: self._hear(worker, message))
@@ -203,6 +207,10 @@ class Device:
 
     def _decide(self) -> None:
         decision = self.throttle.next(self.now_ns)
+        if isinstance(decision, Recall):
+            recall = decision
+            self.at(self.now_ns + HOP_NS, lambda: self._recalled(self.workers[recall.slice_id], recall))
+            decision = self.throttle.next(self.now_ns)
         if isinstance(decision, Grant):
             grant = decision
             self.grants.append((grant.slice_id, self.now_ns, grant.quantum_ns))
