@@ -78,9 +78,8 @@ def main() -> None:
                 took.append(time.monotonic() - start)
         finally:
             cluster.stop()
-    print(
-        f"{arguments.slices} live slices are shown {statistics.median(took):.2f} s after the start ({min(took):.2f} to {max(took):.2f})"
-    )
+    spread = f"{min(took):.2f} to {max(took):.2f}"
+    print(f"{arguments.slices} live slices are shown {statistics.median(took):.2f} s after the start ({spread})")
 
 
 if __name__ == "__main__":
