@@ -8,10 +8,12 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from gpupool.rest import RestClient
+from gpupool_wire.errors import PoolUnreachable
 
 READY_S = 60
 
@@ -61,6 +63,20 @@ class Cluster:
             if time.monotonic() > deadline or self.processes[name].poll() is not None:
                 raise SystemExit(f"{name} did not start: see {self.home / f'{name}.log'}")
             time.sleep(0.02)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """What REST shows of the nodes; nothing while the broker is away."""
+        return self._rows("/nodes")
+
+    def slices(self) -> list[dict[str, Any]]:
+        """What REST shows of the slices; nothing while the broker is away."""
+        return self._rows("/slices")
+
+    def _rows(self, path: str) -> list[dict[str, Any]]:
+        try:
+            return list(self.rest.get(path)) if self.rest else []
+        except PoolUnreachable:
+            return []
 
     def workers(self) -> list[psutil.Process]:
         """The workers of both agents."""

@@ -12,12 +12,16 @@ import argparse
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.cluster import Cluster
@@ -45,21 +49,66 @@ def read_all(cluster: Cluster, pages: int, clients: int) -> list[dict[str, objec
     return [json.loads(line) for output in outputs for line in output.splitlines()]
 
 
-def disturb(cluster: Cluster, kills: int, seed: int, over: threading.Event) -> Counter[str]:
+@dataclass
+class Toll:
+    """What was killed, and how long it took (seconds) until that was noticed and until it was made good."""
+
+    noticed: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    recovered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def lines(self) -> list[str]:
+        """Return a line for each kind of part."""
+        rows = []
+        for kind, recovered in sorted(self.recovered.items()):
+            noticed = self.noticed[kind]
+            row = f"{kind:7} killed {len(recovered):2} times; serving again after {_range(recovered)}"
+            rows.append(row + (f"; noticed by the broker after {_range(noticed)}" if noticed else ""))
+        return rows
+
+
+def _range(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+
+
+def disturb(cluster: Cluster, kills: int, seed: int, over: threading.Event) -> Toll:
     """Kill parts at random, a few seconds apart, until it was done often enough or the reading is over."""
-    chance, done = random.Random(seed), Counter[str]()
-    while sum(done.values()) < kills and not over.wait(chance.uniform(2.0, 5.0)):
+    chance, toll = random.Random(seed), Toll()
+    while sum(map(len, toll.recovered.values())) < kills and not over.wait(chance.uniform(2.0, 5.0)):
         victim = chance.choice(["worker", "worker", "agent-1", "agent-2", "broker"])
+        start = time.monotonic()
         if victim == "worker":
             if not (workers := cluster.workers()):
                 continue
             chance.choice(workers).kill()
+            _until(partial(_has_workers, cluster, len(workers)), 20)
         else:
             cluster.processes[victim].kill()
             cluster.processes[victim].wait()
+            if victim != "broker":
+                # Down until the broker has seen it, so that its slices go to the other agent.
+                _until(partial(_is_lost, cluster, victim), 10)
+                toll.noticed["agent"].append(time.monotonic() - start)
+                _until(lambda: all(row["state"] == "live" for row in cluster.slices()), 20)
+            else:
+                cluster.launch(victim)
+        toll.recovered[victim.split("-")[0]].append(time.monotonic() - start)
+        if victim.startswith("agent"):
             cluster.launch(victim)
-        done[victim] += 1
-    return done
+    return toll
+
+
+def _until(holds: Callable[[], bool], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _has_workers(cluster: Cluster, count: int) -> bool:
+    return len(cluster.workers()) >= count
+
+
+def _is_lost(cluster: Cluster, node: str) -> bool:
+    return any(row["node"] == node and row["state"] == "lost" for row in cluster.nodes())
 
 
 def main() -> None:
@@ -74,8 +123,8 @@ def main() -> None:
         try:
             cluster.start()
             truth = {str(row["page"]): row["texts"] for row in read_all(cluster, len(samples.paths()), 1)}
-            over, killed = threading.Event(), Counter[str]()
-            killer = threading.Thread(target=lambda: killed.update(disturb(cluster, arguments.kills, arguments.seed, over)))
+            over, tolls = threading.Event(), list[Toll]()
+            killer = threading.Thread(target=lambda: tolls.append(disturb(cluster, arguments.kills, arguments.seed, over)))
             killer.start()
             start = time.monotonic()
             rows = read_all(cluster, arguments.pages, arguments.clients)
@@ -86,7 +135,9 @@ def main() -> None:
             cluster.stop()
     different = sum(row["texts"] != truth[str(row["page"])] for row in rows)
     slowest = sorted((float(str(row["seconds"])) for row in rows), reverse=True)[:5]
-    print(f"{len(rows)} of {arguments.pages} pages read by {arguments.clients} clients in {spent:.0f} s; killed: {dict(killed)}")
+    print(f"{len(rows)} of {arguments.pages} pages read by {arguments.clients} clients in {spent:.0f} s")
+    for toll in tolls:
+        print("\n".join(toll.lines()))
     print(f"lost {arguments.pages - len(rows)}, read differently {different}; slowest pages {[round(s, 1) for s in slowest]} s")
 
 
