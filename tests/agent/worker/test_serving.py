@@ -567,6 +567,26 @@ def test_a_stopped_client_is_noticed_by_its_missing_heartbeats(start_worker: Sta
     worker.wait_for(LinkGone, timeout_s=CLIENT_LOST_S)
 
 
+def test_clients_that_stop_reading_keep_nobody_waiting(start_worker: Start, connect: Connect, models: Any) -> None:
+    worker = start_worker(memory_mib=512)
+    ticket = worker.admit("deaf")
+    deaf = [connect(worker, ticket) for _ in range(8)]
+    session_id = deaf[0].open(models.filling()).session_id
+    for client in deaf:
+        client.send_run(session_id, {"shape": np.array([20 * 2**18])})  # 20 MiB that nobody takes
+    other = connect(worker, worker.admit("other"))
+    opened = other.open(models.doubling())
+    for _ in range(200):
+        assert len(other.run(opened.session_id, X)) == 1
+    for client in deaf:
+        client.close()
+    deadline = time.monotonic() + 10
+    while other.usage().sessions > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert other.usage().sessions == 1
+    assert worker.is_running
+
+
 def test_a_link_ends_with_its_last_channel_and_its_sessions_with_it(start_worker: Start, connect: Connect, models: Any) -> None:
     worker = start_worker(memory_mib=128)
     ticket = worker.admit("leaving")

@@ -301,6 +301,18 @@ def test_what_a_slice_did_lately_is_shown_while_it_is_live_and_never_journalled(
     assert driver.pool.busy_millipct(device) == 0
 
 
+def test_jumps_of_the_wall_clock_time_nothing(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    for jump_ms in (-(10**12), 10**12, 0):
+        stamp = {"now_ms": driver.now_ms, "at_ms": 1_700_000_000_000 + jump_ms}
+        driver.send(e.AgentBeat(**stamp, caller="agent", node="node-1", seq=1))
+        driver.send(e.Ticked(**stamp))
+        assert driver.pool.slices[slice_id].state is SliceState.LIVE
+        assert driver.pool.nodes["node-1"].is_up
+    driver.release(slice_id)
+
+
 def test_a_patient_request_is_granted_when_room_appears(driver, slice_granted: Granted) -> None:
     driver.join()
     slice_id = slice_granted(driver.request(100))
