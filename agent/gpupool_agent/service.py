@@ -25,7 +25,7 @@ from gpupool_agent.core.slices import REOPEN_NS, SliceTable
 from gpupool_agent.core.throttle import Standing
 from gpupool_agent.core.uplink import Dial, GiveUp, Greet, SendBeat, State, Uplink
 from gpupool_agent.core.uplink import Effect as UplinkEffect
-from gpupool_agent.core.usage import UsageBook
+from gpupool_agent.core.usage import Lately, UsageBook
 from gpupool_agent.door import Door, LeaseCheck
 from gpupool_agent.hosting import Hosting, Lodging
 from gpupool_agent.inventory import Offer
@@ -283,7 +283,7 @@ class AgentService:
                 case Greet(with_join_token=with_join_token):
                     self._link.send(self._hello(self.settings.join_token if with_join_token else self._state.credential))
                 case SendBeat(seq=seq):
-                    self._book.achieved(self._shares())
+                    self._book.stand(self._lately())
                     self._link.send(Beat(seq=seq, lost=self._table.lost(now_ns), use=self._book.report(seq)))
                 case GiveUp(error=error):
                     self._fail(from_info(error))
@@ -314,11 +314,11 @@ class AgentService:
             encrypt=self.settings.encrypt,
         )
 
-    def _shares(self) -> dict[str, tuple[int, int]]:
-        """Return the epoch of every slice here, and its share of the last ten seconds in thousandths of a per cent."""
+    def _lately(self) -> dict[str, tuple[int, Lately]]:
+        """Return the epoch of every slice here, and what it had and waited in the last ten seconds."""
         standing = self._standing()
         return {
-            assignment.slice_id: (assignment.epoch, round(1000 * row.achieved_10s_pct))
+            assignment.slice_id: (assignment.epoch, (round(1000 * row.achieved_10s_pct), row.waited_10s_ns // 1_000_000))
             for assignment in self._table.assignments()
             if (row := standing.get(assignment.slice_id)) is not None
         }

@@ -350,7 +350,7 @@ class Server:
             self._transmit(channel_id, probe, keep=False)
         for gone in self._sessions.overdue(now_s):
             self._link_gone(gone)
-        self._share.sample(time.monotonic_ns(), self._quantum.device_ns)
+        self._share.sample(time.monotonic_ns(), self._quantum.device_ns, self._quantum.throttled_ns)
         self._report()
 
     def _report(self) -> None:
@@ -381,6 +381,7 @@ class Server:
             throttled_ns=self._quantum.throttled_ns,
             calls=self._calls.executed,
             achieved_millipct=self._share.achieved_millipct(time.monotonic_ns(), self._quantum.device_ns),
+            throttled_10s_ns=self._share.throttled_ns(self._quantum.throttled_ns),
             sessions=self._sessions.session_count,
         )
 

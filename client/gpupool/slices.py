@@ -49,6 +49,8 @@ class SliceUsage(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     #: Achieved share of the last ten seconds, in thousandths of a per cent.
     achieved_millipct: int
+    #: Time its calls waited for their share in the last ten seconds.
+    throttled_10s_ns: int
     sessions: int
 
 

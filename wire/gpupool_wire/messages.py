@@ -290,6 +290,8 @@ class SliceUse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     memory_bytes: Count
     #: Share of the device's time in the last ten seconds, in thousandths of a per cent.
     achieved_millipct: Count = 0
+    #: Time it had work and no turn in the last ten seconds.
+    throttled_10s_ms: Count = 0
 
 
 class LinkLost(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -524,6 +526,8 @@ class Usage(Message, frozen=True, kw_only=True):
     calls: Count
     #: Achieved share over the last ten seconds, in thousandths of a per cent.
     achieved_millipct: Count = 0
+    #: Time its calls waited for their share in the last ten seconds.
+    throttled_10s_ns: Count = 0
     sessions: Count = 0
 
 

@@ -79,6 +79,7 @@ class Standing:
     achieved_10s_pct: float
     #: Time it had work and no turn; turns it had; device time it owes.
     waited_ns: int
+    waited_10s_ns: int
     turns: int
     debt_ns: int
     is_waiting: bool
@@ -116,6 +117,7 @@ class Account:
     waited_ns: int = 0
     turns: int = 0
     meter: Meter = field(default_factory=Meter)
+    waiting_meter: Meter = field(default_factory=Meter)
     #: How long a turn is while others wait, and the credit that lasts for it: more is earned while it runs.
     quantum_ns: int = field(init=False)
     turn_credit_cns: int = field(init=False)
@@ -164,6 +166,7 @@ class Account:
         self.earn(now_ns)
         if self.waiting_since_ns is not None:
             self.waited_ns += now_ns - self.waiting_since_ns
+            self.waiting_meter.add(now_ns - self.waiting_since_ns, now_ns)
             self.waiting_since_ns = None
 
     def spend(self, used_ns: int, now_ns: int, *, overrun_ns: int = 0, paused_ns: int = 0) -> None:
@@ -214,6 +217,7 @@ class Account:
             achieved_pct=100 * self.meter.total_ns / age_ns,
             achieved_10s_pct=100 * self.meter.window_ns(now_ns) / min(age_ns, WINDOW_NS),
             waited_ns=self.waited_ns + waiting_ns,
+            waited_10s_ns=min(WINDOW_NS, self.waiting_meter.window_ns(now_ns) + waiting_ns),
             turns=self.turns,
             debt_ns=self.debt_ns,
             is_waiting=self.waiting_since_ns is not None,

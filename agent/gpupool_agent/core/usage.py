@@ -5,8 +5,8 @@
                         └──── not_answered ───────┘      (the broker was lost and met again)
 
 One report is on its way at a time. Only a broker that dies between taking a report in and answering it counts that one second
-twice or not at all; everything else is exact, however long the broker is away. Memory and achieved share are told as they are
-now; a slice that did nothing is told again only while its share of the last ten seconds still changes.
+twice or not at all; everything else is exact, however long the broker is away. Memory and the last ten seconds are told as
+they are now; a slice that did nothing is told again only while its last ten seconds still change.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpupool_wire.messages import SliceUse
+
+#: Of the last ten seconds: share of the device's time (thousandths of a per cent), and time with work and no turn (ms).
+Lately = tuple[int, int]
 
 #: Rows in one report: its header stays far under the wire's limit, the rest goes with the next.
 MAX_ROWS = 4_096
@@ -27,7 +30,7 @@ class _Tally:
     throttled_ns: int = 0
     calls: int = 0
     memory_bytes: int = 0
-    achieved_millipct: int = 0
+    lately: Lately = (0, 0)
 
 
 class UsageBook:
@@ -36,9 +39,9 @@ class UsageBook:
     def __init__(self) -> None:
         self._pending: dict[str, _Tally] = {}
         self._on_its_way: list[SliceUse] = []
-        #: Memory and achieved share as last told, of slices that are here.
+        #: Memory, and what was had and waited lately, as last told, of slices that are here.
         self._memory: dict[str, int] = {}
-        self._achieved: dict[str, int] = {}
+        self._lately: dict[str, Lately] = {}
         self._seq: int | None = None
 
     def __repr__(self) -> str:
@@ -52,16 +55,16 @@ class UsageBook:
         tally.throttled_ns += throttled_ns
         tally.calls += calls
         self._memory[slice_id] = tally.memory_bytes = memory_bytes
-        tally.achieved_millipct = self._achieved.get(slice_id, 0)
+        tally.lately = self._lately.get(slice_id, (0, 0))
 
-    def achieved(self, shares: Mapping[str, tuple[int, int]]) -> None:
-        """Take note of every present slice's epoch and its share of the last ten seconds (thousandths of a per cent)."""
-        for slice_id, (epoch, millipct) in shares.items():
-            if millipct != self._achieved.get(slice_id, 0):
+    def stand(self, standing: Mapping[str, tuple[int, Lately]]) -> None:
+        """Take note of every present slice's epoch, and of its share and its waiting in the last ten seconds."""
+        for slice_id, (epoch, lately) in standing.items():
+            if lately != self._lately.get(slice_id, (0, 0)):
                 tally = self._pending.setdefault(slice_id, _Tally(epoch, memory_bytes=self._memory.get(slice_id, 0)))
-                tally.achieved_millipct = millipct
-        self._achieved = {slice_id: millipct for slice_id, (_, millipct) in shares.items()}
-        self._memory = {slice_id: memory for slice_id, memory in self._memory.items() if slice_id in shares}
+                tally.lately = lately
+        self._lately = {slice_id: lately for slice_id, (_, lately) in standing.items()}
+        self._memory = {slice_id: memory for slice_id, memory in self._memory.items() if slice_id in standing}
 
     def report(self, seq: int) -> list[SliceUse]:
         """Return the usage that beat `seq` carries: none while an earlier report is unanswered."""
@@ -100,5 +103,6 @@ def _row(slice_id: str, tally: _Tally) -> SliceUse:
         throttled_ns=tally.throttled_ns,
         calls=tally.calls,
         memory_bytes=tally.memory_bytes,
-        achieved_millipct=tally.achieved_millipct,
+        achieved_millipct=tally.lately[0],
+        throttled_10s_ms=tally.lately[1],
     )

@@ -86,6 +86,8 @@ class SliceShape(BaseModel):
     #: Share of the device's time in the last ten seconds, and since the slice was granted.
     achieved_10s_pct: float
     achieved_pct: float
+    #: Time it had work and no turn in the last ten seconds.
+    throttled_10s_ms: int
     memory_used_bytes: int
 
 
@@ -251,6 +253,7 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         calls=calls,
         achieved_10s_pct=lately.achieved_millipct / 1000,
         achieved_pct=round(device_ns / 1e4 / age_ms, 3) if age_ms > 0 else 0.0,
+        throttled_10s_ms=lately.throttled_ms,
         memory_used_bytes=lately.memory_bytes,
     )
 

@@ -399,7 +399,7 @@ class Pool(Books):
         if slice_ is None:
             return []
         if slice_.state is SliceState.LIVE and slice_.node == event.node:
-            self.lately[slice_id] = Lately(use.memory_bytes, use.achieved_millipct)
+            self.lately[slice_id] = Lately(use.memory_bytes, use.achieved_millipct, use.throttled_10s_ms)
         since_ms, device_ns, throttled_ns, calls = self._unrolled.get(slice_id, (event.now_ms, 0, 0, 0))
         self._unrolled[slice_id] = (since_ms, device_ns + use.device_ns, throttled_ns + use.throttled_ns, calls + use.calls)
         return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS else []

@@ -57,6 +57,8 @@ class Lately:
     memory_bytes: int = 0
     #: Share of the device's time in the last ten seconds, in thousandths of a per cent.
     achieved_millipct: int = 0
+    #: Time it had work and no turn in the last ten seconds.
+    throttled_ms: int = 0
 
 
 @dataclass(slots=True)

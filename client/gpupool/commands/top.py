@@ -36,6 +36,7 @@ SLICES: tuple[Column, ...] = (
     ("granted %", field("compute_pct")),
     ("had in 10 s %", lambda row: f"{row['achieved_10s_pct']:.1f}"),
     ("since start %", lambda row: f"{row['achieved_pct']:.1f}"),
+    ("throttled in 10 s ms", field("throttled_10s_ms")),
     ("throttled ms", lambda row: f"{row['throttled_ms']:.0f}"),
     ("used MiB", lambda row: f"{row['memory_used_bytes'] / MIB:.0f}"),
     ("of MiB", field("memory_mib")),

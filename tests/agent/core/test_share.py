@@ -17,6 +17,14 @@ def test_it_is_device_time_over_wall_time() -> None:
     assert share.achieved_millipct(4 * S, S) == 25_000
 
 
+def test_waiting_counts_over_the_same_window() -> None:
+    share = Share()
+    assert share.throttled_ns(5) == 0
+    for second in range(1, 31):
+        share.sample(second * S, 0, second * 100)
+    assert share.throttled_ns(3_050) == 1_050
+
+
 def test_what_is_older_than_the_window_no_longer_counts() -> None:
     share = Share()
     share.sample(0, 0)

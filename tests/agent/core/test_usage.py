@@ -60,16 +60,16 @@ def test_what_does_not_fit_one_report_goes_with_the_next() -> None:
 def test_a_share_is_told_until_it_no_longer_changes() -> None:
     book = UsageBook()
     use(book, device_ns=5, memory_bytes=7)
-    book.achieved({"s": (1, 500)})
-    assert [(row.device_ns, row.achieved_millipct) for row in book.report(1)] == [(5, 500)]
+    book.stand({"s": (1, (500, 7))})
+    assert [(row.device_ns, row.achieved_millipct, row.throttled_10s_ms) for row in book.report(1)] == [(5, 500, 7)]
     book.answered(1)
-    book.achieved({"s": (1, 200)})
+    book.stand({"s": (1, (200, 0))})
     assert [(row.device_ns, row.memory_bytes, row.achieved_millipct) for row in book.report(2)] == [(0, 7, 200)]
     book.answered(2)
-    book.achieved({"s": (1, 200)})
+    book.stand({"s": (1, (200, 0))})
     assert book.report(3) == []
-    book.achieved({})
-    book.achieved({"s": (2, 0)})
+    book.stand({})
+    book.stand({"s": (2, (0, 0))})
     assert book.report(4) == []
 
 
