@@ -1,8 +1,9 @@
-"""The public GPU-sharing trace, replayed against the broker's own placement on hosts. Its protocol is in the data folder's README.
+"""The public GPU-sharing trace, replayed against the broker's own placement on hosts.
 
-The data are read where they lie and never copied. No departures: a task that fits nowhere fails for good. With departures (ours):
-tasks are drawn uniformly with replacement, arrive as a Poisson stream and stay an exponential time, so that 1.05 of the GPUs are
-asked for at any moment; after two mean lifetimes of warming up, what is allocated is averaged over two more.
+The protocol is in the data folder's README. The data are read where they lie and never copied. Without departures, a task that
+fits nowhere fails for good. With departures (ours), tasks are drawn uniformly with replacement, arrive as a Poisson stream and
+stay an exponential time, so that 1.05 of the GPUs are asked for at any moment; after two mean lifetimes of warming up, what is
+allocated is averaged over two more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Pools of devices reached over the network: what each policy makes of compute and memory together, and how long a decision takes.
+"""Pools of devices reached over the network: what a policy makes of compute and memory together, and how long it takes to decide.
 
 The public trace has no GPU memory, so this workload is made up, from a seed. Devices: 24, 48 and 80 GiB in the shares 2:2:1, with
-300 MiB beside every slice for its worker. Requests: a catalogue of twelve shapes, from a little compute with much memory (embedding
-tables, idle language models) to much compute with little memory (vision), drawn with weights that differ from seed to seed.
+300 MiB beside every slice for its worker. Requests: a catalogue of twelve shapes, from a little compute with much memory
+(embedding tables, idle language models) to much compute with little memory (vision), drawn with weights that differ by seed.
 """
 
 from __future__ import annotations

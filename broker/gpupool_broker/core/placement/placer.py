@@ -12,7 +12,7 @@ from collections import OrderedDict
 from random import Random
 
 from gpupool_broker.core.placement.asks import WHOLE_PCT, Ask, Needs, NoRoom, Plan, meets, rating_of
-from gpupool_broker.core.placement.policies import DEFAULT_POLICY, POLICIES
+from gpupool_broker.core.placement.policies import DEFAULT_POLICY, POLICIES, Order
 from gpupool_broker.core.placement.refusals import explain
 from gpupool_broker.core.placement.scan import refuse
 from gpupool_broker.core.placement.view import Choice, Rest, View, rest_of
@@ -37,6 +37,7 @@ class Placer:
         #: What the views hold of each device: the index may be older than the device until `changed` is called.
         self._held: dict[Key, tuple[int, Rest]] = {}
         self._labels: dict[str, dict[str, str]] = {}
+        self._of_node: dict[str, tuple[Key, ...]] = {}
         #: TFLOPS → how many devices say they have that many.
         self._ratings: dict[int, int] = {}
         self._views: OrderedDict[Needs, View] = OrderedDict()
@@ -50,8 +51,8 @@ class Placer:
         """Take in a node that is up, with its devices as they are; what was known of it is forgotten."""
         self.remove(node.node)
         self._labels[node.node] = node.labels
-        for device in node.devices.values():
-            key = (node.node, device.info.device)
+        self._of_node[node.node] = tuple((node.node, name) for name in node.devices)
+        for key, device in zip(self._of_node[node.node], node.devices.values(), strict=True):
             self._devices[key] = device
             self._held[key] = device.compute_free_pct, rest_of(device)
             self._count(device, 1)
@@ -62,7 +63,7 @@ class Placer:
         """Let go of a node; nothing happens where it is not known."""
         if node not in self._labels:
             return
-        for key in [key for key in self._devices if key[0] == node]:
+        for key in self._of_node.pop(node):
             device = self._devices.pop(key)
             held = self._held.pop(key)
             self._count(device, -1)
@@ -89,24 +90,42 @@ class Placer:
 
     def place(self, ask: Ask) -> Plan | NoRoom:
         """Return where `ask` goes, or why nowhere."""
-        if self.policy.is_random:
-            return self._draw(ask)
+        avoided = [] if ask.node else self._avoided(ask)
+        for view, held in avoided:
+            view.take_out(*held)
+        try:
+            plan = self._draw(ask) if self.policy.order is Order.RANDOM else self._choose(ask)
+        finally:
+            for view, held in avoided:
+                view.put_back(*held)
+        return plan or self._explain(ask)
+
+    def _choose(self, ask: Ask) -> Plan | None:
         best: tuple[Choice, int] | None = None
         for share, view in self._where(ask):
-            choice = view.best(self.policy, self.workload, ask, share)
+            choice = view.best(self.policy, self.workload, share, ask.memory_mib)
             if choice and (best is None or choice < best[0]):
                 best = choice, share
         if best is None:
-            return self._explain(ask)
-        (_, _, _, node, device), share = best
+            return None
+        (*_, node, device), share = best
         return Plan(node=node, device=device, compute_pct=share)
 
-    def _draw(self, ask: Ask) -> Plan | NoRoom:
-        places = [(share, rest) for share, view in self._where(ask) for _, rest in view.fitting(ask, share)]
+    def _draw(self, ask: Ask) -> Plan | None:
+        places = [(share, rest) for share, view in self._where(ask) for rest in view.fitting(share, ask.memory_mib)]
         if not places:
-            return self._explain(ask)
+            return None
         share, (_, node, device, _) = places[self._rng.randrange(len(places))]
         return Plan(node=node, device=device, compute_pct=share)
+
+    def _avoided(self, ask: Ask) -> list[tuple[View, tuple[int, Rest]]]:
+        """Return what `ask` must not see, and in which view it is: it is taken out while the view is asked, then put back."""
+        if not (ask.avoid_nodes or ask.avoid_devices):
+            return []
+        keys = {key for node in ask.avoid_nodes for key in self._of_node.get(node, ())} | (ask.avoid_devices & self._held.keys())
+        views = [(needs, self._view(needs)) for needs in self._needs(ask)]
+        seen = [(needs, view, key) for needs, view in views for key in keys]
+        return [(view, self._held[key]) for needs, view, key in seen if meets(needs, self._devices[key], self._labels[key[0]])]
 
     def _explain(self, ask: Ask) -> NoRoom:
         if ask.tflops or ask.avoid_nodes or ask.avoid_devices or ask.node:
@@ -119,14 +138,26 @@ class Placer:
 
     # ── the views ──────
 
+    def _needs(self, ask: Ask) -> list[Needs]:
+        """Return the needs of `ask`: one for each speed of device where it asks for TFLOPS, as its share differs."""
+        if not ask.tflops:
+            return [ask.needs()]
+        ratings = sorted(self._ratings, reverse=True)
+        return [ask.needs(rating) for rating in ratings if ask.share_pct(rating) <= WHOLE_PCT]
+
     def _where(self, ask: Ask) -> list[tuple[int, View]]:
         """Return the views with places for `ask`, each with the share it takes there, the smallest share first."""
-        if not ask.tflops:
-            return [(ask.compute_pct, self._view(ask.needs()))]
-        shares = sorted((ask.share_pct(rating), rating) for rating in self._ratings)
-        return [(share, self._view(ask.needs(rating))) for share, rating in shares if share <= WHOLE_PCT]
+        find = self._view_of_node if ask.node else self._view
+        return [(ask.share_pct(needs[-1]), find(needs, ask)) for needs in self._needs(ask)]
 
-    def _view(self, needs: Needs) -> View:
+    def _view_of_node(self, needs: Needs, ask: Ask) -> View:
+        view = View()
+        for key in self._of_node.get(ask.node or "", ()):
+            if meets(needs, self._devices[key], self._labels[key[0]]) and not ask.avoids(*key):
+                view.join(self._devices[key], *self._held[key])
+        return view
+
+    def _view(self, needs: Needs, _: Ask | None = None) -> View:
         view = self._views.get(needs)
         if view is None:
             view = self._views[needs] = View()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from random import Random
 
 from gpupool_broker.core.placement.asks import WHOLE_PCT, Ask, NoRoom, Plan, meets, rating_of
-from gpupool_broker.core.placement.policies import POLICIES
+from gpupool_broker.core.placement.policies import POLICIES, Order, picks
 from gpupool_broker.core.placement.refusals import explain, free_mib, room_key, size_key
 from gpupool_broker.core.placement.workload import Workload
 from gpupool_broker.core.state import Device
@@ -68,16 +69,11 @@ def _has_room(ask: Ask, spot: Spot) -> bool:
 
 def _choose(ask: Ask, fitting: list[Spot], policy_name: str, workload: Workload, rng: Random) -> Spot:
     policy = POLICIES[policy_name]
-    if policy.is_random:
-        in_order = sorted(fitting, key=lambda spot: (*spot[:2], spot[2].compute_free_pct, *_rest(spot[2])))
+    in_order = sorted(fitting, key=lambda spot: (*spot[:2], spot[2].compute_free_pct, *_rest(spot[2])))
+    if policy.order is Order.RANDOM:
         return in_order[rng.randrange(len(in_order))]
-    # Of the devices of one speed with the same compute free, only one is looked at: see `Policy`.
-    candidates: dict[tuple[int, int], Spot] = {}
-    for spot in fitting:
-        group = spot[1], spot[2].compute_free_pct
-        rest, held = _rest(spot[2]), _rest(candidates.setdefault(group, spot)[2])
-        if rest > held if policy.takes_roomiest else rest < held:
-            candidates[group] = spot
+    # Of the devices of one speed with the same compute free, few are looked at: see `picks`.
+    levels = [list(level) for _, level in groupby(in_order, key=lambda spot: (spot[1], spot[2].compute_free_pct))]
 
     def key(spot: Spot) -> tuple[int, int, int, str, str]:
         share, _, device = spot
@@ -85,7 +81,7 @@ def _choose(ask: Ask, fitting: list[Spot], policy_name: str, workload: Workload,
         left = memory - device.booked_mib(ask.memory_mib)
         return policy.score(workload, compute, memory, compute - share, left), compute, *_rest(device)
 
-    return min(candidates.values(), key=key)
+    return min((level[index] for level in levels for index in picks(0, len(level))), key=key)
 
 
 def _rest(device: Device) -> tuple[int, str, str]:

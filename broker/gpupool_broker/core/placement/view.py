@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
-from gpupool_broker.core.placement.asks import WHOLE_PCT, Ask
-from gpupool_broker.core.placement.policies import Policy
+from gpupool_broker.core.placement.asks import WHOLE_PCT
+from gpupool_broker.core.placement.policies import Order, Policy, picks
 from gpupool_broker.core.placement.refusals import size_key
-from gpupool_broker.core.placement.workload import Workload
+from gpupool_broker.core.placement.workload import Lesson, Workload
 from gpupool_broker.core.state import Device
 
 #: (MiB a further slice could be given, node, device, MiB booked beside every slice).
@@ -42,48 +42,50 @@ class View:
     def leave(self, device: Device, compute: int, rest: Rest) -> None:
         """Let go of a device that had that much free."""
         del self._sizes[bisect_left(self._sizes, size_key(device))]
-        self._take_out(compute, rest)
+        self.take_out(compute, rest)
 
     def move(self, old: tuple[int, Rest], new: tuple[int, Rest]) -> None:
         """Note that a device has other resources free than it had."""
-        self._take_out(*old)
+        self.take_out(*old)
         insort(self.levels[new[0]], new[1])
 
-    def _take_out(self, compute: int, rest: Rest) -> None:
+    def take_out(self, compute: int, rest: Rest) -> None:
+        """Let go of a device for a while; `put_back` undoes it."""
         level = self.levels[compute]
         index = bisect_left(level, rest)
         if index == len(level) or level[index] != rest:
             raise AssertionError(f"{rest[2]} on {rest[1]} is not where the index has it")
         del level[index]
 
-    def best(self, policy: Policy, workload: Workload, ask: Ask, compute_pct: int) -> Choice | None:
+    def put_back(self, compute: int, rest: Rest) -> None:
+        """Undo `take_out`."""
+        insort(self.levels[compute], rest)
+
+    def best(self, policy: Policy, workload: Workload, compute_pct: int, memory_mib: int) -> Choice | None:
         """Return the best place by policy, or None where it fits nowhere."""
-        memory, score, is_free = ask.memory_mib, policy.score, not (ask.avoid_nodes or ask.avoid_devices or ask.node)
+        if policy.to_come is not None:
+            return steepest(self.levels, workload.lesson(to_come=policy.to_come), compute_pct, memory_mib)
         best: Choice | None = None
-        for compute in range(compute_pct, WHOLE_PCT + 1):
+        rising = range(compute_pct, WHOLE_PCT + 1)
+        for compute in reversed(rising) if policy.order is Order.EMPTIEST_FIRST else rising:
             level = self.levels[compute]
-            if not level or level[-1][0] < memory:
+            if not level or level[-1][0] < memory_mib:
                 continue
-            if is_free:
-                rest: Rest | None = level[-1] if policy.takes_roomiest else level[bisect_left(level, (memory,))]
-            else:
-                rest = _allowed(level, ask, memory, policy.takes_roomiest)
-            if rest is None:
-                continue
-            free, node, device, overhead = rest
-            points = score(workload, compute, free, compute - compute_pct, free - memory - overhead)
-            # Levels come in rising order: an equal score later is a less full device.
-            if best is None or points < best[0]:
-                best = points, compute, free, node, device
+            for index in picks(bisect_left(level, (memory_mib,)), len(level)):
+                free, node, device, overhead = level[index]
+                left = free - memory_mib - overhead
+                choice = policy.score(workload, compute, free, compute - compute_pct, left), compute, free, node, device
+                if best is None or choice < best:
+                    best = choice
+            if policy.order is not Order.ALL:
+                break
         return best
 
-    def fitting(self, ask: Ask, compute_pct: int) -> Iterator[tuple[int, Rest]]:
-        """Yield every place it fits, the fullest first."""
+    def fitting(self, compute_pct: int, memory_mib: int) -> Iterator[Rest]:
+        """Yield every device it fits on, the fullest first."""
         for compute in range(compute_pct, WHOLE_PCT + 1):
             level = self.levels[compute]
-            for rest in level[bisect_left(level, (ask.memory_mib,)) :]:
-                if not ask.avoids(rest[1], rest[2]):
-                    yield compute, rest
+            yield from level[bisect_left(level, (memory_mib,)) :]
 
     def largest(self) -> tuple[str, str]:
         """Return node and device of the one that offers the most memory when empty."""
@@ -98,7 +100,38 @@ class View:
         return node, device
 
 
-def _allowed(level: list[Rest], ask: Ask, memory: int, takes_roomiest: bool) -> Rest | None:
-    start = bisect_left(level, (memory,))
-    order = range(len(level) - 1, start - 1, -1) if takes_roomiest else range(start, len(level))
-    return next((level[index] for index in order if not ask.avoids(level[index][1], level[index][2])), None)
+def steepest(levels: list[list[Rest]], lesson: Lesson, compute_pct: int, memory_mib: int) -> Choice | None:
+    """Return the place where the lesson's measure grows least: what `best` finds by its score, with the score written out.
+
+    A decision on a busy pool weighs some hundred places; calls in this loop would double its time. It ends where no further level
+    can be better: the share of requests that cannot use a device, W, falls with what is free, so F grows by
+    (c - a)·W(left) - c·W(free) >= -a·W(c, the memory asked for), which rises with c; and the line of F+ grows by `least` or more.
+    """
+    steps, rows, per_compute, per_mib = lesson.steps, lesson.rows, lesson.per_compute, lesson.per_mib
+    wanted, best, best_score = (memory_mib,), None, 0
+    tightest, least = bisect_right(steps, memory_mib), min(0, memory_mib * per_mib - compute_pct * per_compute)
+    for compute in range(compute_pct, WHOLE_PCT + 1):
+        level = levels[compute]
+        if not level or level[-1][0] < memory_mib:
+            continue
+        before, after = rows[compute], rows[compute - compute_pct]
+        if best and best_score <= least - compute_pct * before[tightest] // compute:
+            break
+        first, end = bisect_left(level, wanted), len(level)
+        line, line_left = compute * per_compute, (compute - compute_pct) * per_compute
+        for index in (first, (first + end) // 2, end - 1) if end - first > 1 else (first,):
+            rest = level[index]
+            free = rest[0]
+            now = before[bisect_right(steps, free)]
+            if best and best_score <= least - compute_pct * now // compute:
+                break  # nor on this level, where memory rises and W falls
+            left = free - memory_mib - rest[3]
+            score = after[bisect_right(steps, left)] - now
+            if (shortage := line - free * per_mib) > 0:
+                score -= shortage
+            if (shortage := line_left - left * per_mib) > 0:
+                score += shortage
+            # Levels and memory rise: what comes later with an equal score is a less full device.
+            if best is None or score < best_score:
+                best_score, best = score, (compute, rest)
+    return (best_score, best[0], *best[1][:3]) if best else None
