@@ -12,6 +12,7 @@ BENCHES = {
     "ocr": ["--pages", "6", "--rounds", "3"],
     "ocr_accuracy": [],
     "share": ["--seconds", "10"],
+    "placement": ["--memory", "--scale", "10000"],
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gpupool_broker.core.placement import Ask, Placer, Plan
@@ -24,8 +24,12 @@ OVERHEAD_MIB = 300
 SHAPES = ((5, 8), (5, 2), (10, 2), (10, 10), (20, 4), (25, 16), (30, 3), (50, 8), (50, 36), (75, 20), (100, 20), (100, 70))
 #: Compute demand that arrives, over capacity.
 ARRIVED = 1.3
-#: A pool for the latency of a decision: its slices are a tenth of a device on average.
-SMALL = ((5, 1), (5, 3), (10, 2), (10, 4), (15, 2), (15, 6))
+#: Requests of a tenth of a device on average, for the latency of a decision: (compute per cent, memory MiB) from a generator.
+SMALL: dict[str, Callable[[random.Random], tuple[int, int]]] = {
+    "round": lambda rng: rng.choice([(5, 1024), (5, 3072), (10, 2048), (10, 4096), (15, 2048), (15, 6144)]),
+    # No two alike: every per cent is a level of the index, every request a step of the table.
+    "any": lambda rng: (rng.randint(2, 18), rng.randint(256, 6144)),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,13 +121,12 @@ class Latency:
     all_us: list[float]
 
 
-def time_decisions(policy: str, devices: int, slices: int, rounds: int) -> Latency:
+def time_decisions(policy: str, devices: int, slices: int, rounds: int, shares: str) -> Latency:
     """Fill a pool with that many slices, then let one leave and one come, and time the coming."""
     rng = random.Random(0)
-    pool = Pool(policy, devices, 0)
-    held: list[tuple[Device, Ask]] = []
+    pool, held = Pool(policy, devices, 0), []
     while len(held) < slices:
-        ask = _small(rng)
+        ask = small(rng, shares)
         pool.placer.seen(ask)
         plan = pool.placer.place(ask)
         if not isinstance(plan, Plan):
@@ -133,25 +136,35 @@ def time_decisions(policy: str, devices: int, slices: int, rounds: int) -> Laten
     plan_us, all_us = [], []
     for _ in range(rounds):
         index = rng.randrange(len(held))
-        held[index], (device, ask) = held[-1], held[index]
-        held.pop()
-        pool.book(device, ask, 1)
-        ask = _small(rng)
+        held[index], held[-1] = held[-1], held[index]
+        pool.book(*held.pop(), 1)
+        ask = small(rng, shares)
         start = time.perf_counter_ns()
         pool.placer.seen(ask)
-        middle = time.perf_counter_ns()
+        learned = time.perf_counter_ns()
         plan = pool.placer.place(ask)
         planned = time.perf_counter_ns()
         if isinstance(plan, Plan):
             held.append((pool.take(ask, plan), ask))
-        plan_us.append((planned - middle) / 1000)
+        plan_us.append((planned - learned) / 1000)
         all_us.append((time.perf_counter_ns() - start) / 1000)
     return Latency(policy=policy, slices=len(held), full_pct=full_pct, plan_us=sorted(plan_us), all_us=sorted(all_us))
 
 
-def _small(rng: random.Random) -> Ask:
-    share, gib = rng.choice(SMALL)
-    return Ask(compute_pct=share, memory_mib=gib * GIB)
+def small(rng: random.Random, shares: str) -> Ask:
+    """Return a request of a tenth of a device on average."""
+    compute, memory = SMALL[shares](rng)
+    return Ask(compute_pct=compute, memory_mib=memory)
+
+
+def fixed_work_us(rounds: int) -> list[float]:
+    """Return what the same few hundred additions took, again and again, sorted."""
+    took = []
+    for _ in range(rounds):
+        start = time.perf_counter_ns()
+        sum(range(1_000))
+        took.append((time.perf_counter_ns() - start) / 1000)
+    return sorted(took)
 
 
 def quantile(sorted_us: list[float], q: float) -> float:

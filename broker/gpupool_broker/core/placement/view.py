@@ -93,11 +93,16 @@ class View:
 
     def roomiest(self, compute_pct: int) -> tuple[str, str] | None:
         """Return what comes nearest to having room: compute up to what is asked, then memory; None where there is no device."""
-        enough = [(level[-1][0], compute, *level[-1][1:3]) for compute, level in enumerate(self.levels) if level]
-        if not enough:
-            return None
-        *_, node, device = max(enough, key=lambda last: (min(last[1], compute_pct), *last))
-        return node, device
+        best: tuple[int, int, str, str] | None = None
+        for compute in range(WHOLE_PCT, -1, -1):
+            # Below what is asked, the level with the most compute is nearest, whatever its memory.
+            if best and compute < compute_pct:
+                break
+            if (level := self.levels[compute]) and (best is None or level[-1][0] >= best[0]):
+                free, node, device, _ = level[-1]
+                last = free, compute, node, device
+                best = max(best, last) if best else last
+        return best[2:] if best else None
 
 
 def steepest(levels: list[list[Rest]], lesson: Lesson, compute_pct: int, memory_mib: int) -> Choice | None:
