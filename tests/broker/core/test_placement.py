@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gpupool_broker.core.placement import DEFAULT_POLICY, POLICIES, Ask, NoRoom, Placer, Plan, Workload, place
 from gpupool_broker.core.placement.asks import version
+from gpupool_broker.core.placement.placer import MAX_VIEWS
 from gpupool_broker.core.state import Device, Node
 from gpupool_wire.messages import DeviceInfo
 
@@ -176,6 +177,19 @@ def test_a_node_that_left_gets_nothing_and_one_that_returned_does() -> None:
     assert "no device that is up" in refused(one.place(ask()))
     one.add(first)
     assert taken(one.place(ask())) == ("n1", "gpu0")
+
+
+def test_a_change_of_a_node_that_is_not_there_is_no_error() -> None:
+    one = placer(node("n1", device()))
+    one.changed(node("n2", device()).devices["gpu0"])
+    assert repr(one) == "<Placer, 1 devices on 1 nodes, 0 views>"
+
+
+def test_no_more_views_are_kept_than_the_limit() -> None:
+    one = placer(node("n1", device()))
+    for number in range(MAX_VIEWS + 9):
+        one.place(ask(models=frozenset({f"model-{number}"})))
+    assert repr(one).endswith(f"{MAX_VIEWS} views>")
 
 
 def test_a_refusal_names_the_dimension_that_was_short() -> None:

@@ -23,6 +23,8 @@ from gpupool_broker.core.state import Device, Node
 MAX_VIEWS = 64
 
 Key = tuple[str, str]
+#: Views to look at, each with the needs its devices meet.
+Where = list[tuple[Needs, View]]
 
 
 class Placer:
@@ -85,24 +87,27 @@ class Placer:
 
     def seen(self, ask: Ask) -> None:
         """Learn from a request that came in: once each, however often it is tried."""
-        fastest = max(self._ratings, default=0)
+        fastest = max(self._ratings, default=0) if ask.tflops else 0
         self.workload.saw(min(WHOLE_PCT, ask.share_pct(fastest)), ask.memory_mib)
 
     def place(self, ask: Ask) -> Plan | NoRoom:
         """Return where `ask` goes, or why nowhere."""
-        avoided = [] if ask.node else self._avoided(ask)
+        where = self._where(ask)
+        # What must not be seen is taken out of the views while they are asked.
+        avoided = self._avoided(ask, where) if ask.avoid_nodes or ask.avoid_devices else []
         for view, held in avoided:
             view.take_out(*held)
         try:
-            plan = self._draw(ask) if self.policy.order is Order.RANDOM else self._choose(ask)
+            plan = (self._draw if self.policy.order is Order.RANDOM else self._choose)(ask, where)
         finally:
             for view, held in avoided:
                 view.put_back(*held)
         return plan or self._explain(ask)
 
-    def _choose(self, ask: Ask) -> Plan | None:
+    def _choose(self, ask: Ask, where: Where) -> Plan | None:
         best: tuple[Choice, int] | None = None
-        for share, view in self._where(ask):
+        for needs, view in where:
+            share = ask.share_pct(needs[-1])
             choice = view.best(self.policy, self.workload, share, ask.memory_mib)
             if choice and (best is None or choice < best[0]):
                 best = choice, share
@@ -111,21 +116,20 @@ class Placer:
         (*_, node, device), share = best
         return Plan(node=node, device=device, compute_pct=share)
 
-    def _draw(self, ask: Ask) -> Plan | None:
-        places = [(share, rest) for share, view in self._where(ask) for rest in view.fitting(share, ask.memory_mib)]
+    def _draw(self, ask: Ask, where: Where) -> Plan | None:
+        shares = [(ask.share_pct(needs[-1]), view) for needs, view in where]
+        places = [(share, rest) for share, view in shares for rest in view.fitting(share, ask.memory_mib)]
         if not places:
             return None
         share, (_, node, device, _) = places[self._rng.randrange(len(places))]
         return Plan(node=node, device=device, compute_pct=share)
 
-    def _avoided(self, ask: Ask) -> list[tuple[View, tuple[int, Rest]]]:
-        """Return what `ask` must not see, and in which view it is: it is taken out while the view is asked, then put back."""
-        if not (ask.avoid_nodes or ask.avoid_devices):
-            return []
+    def _avoided(self, ask: Ask, where: Where) -> list[tuple[View, tuple[int, Rest]]]:
         keys = {key for node in ask.avoid_nodes for key in self._of_node.get(node, ())} | (ask.avoid_devices & self._held.keys())
-        views = [(needs, self._view(needs)) for needs in self._needs(ask)]
-        seen = [(needs, view, key) for needs, view in views for key in keys]
-        return [(view, self._held[key]) for needs, view, key in seen if meets(needs, self._devices[key], self._labels[key[0]])]
+        if ask.node:
+            return []  # the view of one node is made for the request, without them
+        pairs = [(needs, view, key) for needs, view in where for key in keys]
+        return [(view, self._held[key]) for needs, view, key in pairs if meets(needs, self._devices[key], self._labels[key[0]])]
 
     def _explain(self, ask: Ask) -> NoRoom:
         if ask.tflops or ask.avoid_nodes or ask.avoid_devices or ask.node:
@@ -138,17 +142,13 @@ class Placer:
 
     # ── the views ──────
 
-    def _needs(self, ask: Ask) -> list[Needs]:
-        """Return the needs of `ask`: one for each speed of device where it asks for TFLOPS, as its share differs."""
-        if not ask.tflops:
-            return [ask.needs()]
-        ratings = sorted(self._ratings, reverse=True)
-        return [ask.needs(rating) for rating in ratings if ask.share_pct(rating) <= WHOLE_PCT]
-
-    def _where(self, ask: Ask) -> list[tuple[int, View]]:
-        """Return the views with places for `ask`, each with the share it takes there, the smallest share first."""
-        find = self._view_of_node if ask.node else self._view
-        return [(ask.share_pct(needs[-1]), find(needs, ask)) for needs in self._needs(ask)]
+    def _where(self, ask: Ask) -> Where:
+        """Return the views with places for `ask`: one for each speed of device where it asks for TFLOPS, as its share differs."""
+        ratings = [0]
+        if ask.tflops:
+            ratings = [rating for rating in sorted(self._ratings, reverse=True) if ask.share_pct(rating) <= WHOLE_PCT]
+        every_needs = [ask.needs(rating) for rating in ratings]
+        return [(needs, self._view_of_node(needs, ask) if ask.node else self._view(needs)) for needs in every_needs]
 
     def _view_of_node(self, needs: Needs, ask: Ask) -> View:
         view = View()
@@ -157,7 +157,7 @@ class Placer:
                 view.join(self._devices[key], *self._held[key])
         return view
 
-    def _view(self, needs: Needs, _: Ask | None = None) -> View:
+    def _view(self, needs: Needs) -> View:
         view = self._views.get(needs)
         if view is None:
             view = self._views[needs] = View()

@@ -1,4 +1,12 @@
-"""The devices that meet some needs, by what is free on them: an index whose answers do not depend on how many there are."""
+"""The devices that meet some needs, by what is free on them: a decision takes no longer where there are more of them.
+
+A decision of FGD on a busy pool weighs some hundred places, so its loop (`steepest`) has no calls of ours in it, and ends where
+no further place can be better: W, the requests that cannot use a device, falls with what is free there, so a share a grows F by
+
+    (c - a)·W(left) - c·W(free)  >=  -a·W(free)  >=  -a·W(c, the memory asked for)
+
+which rises with c; and the line of F+ grows by `least` or more.
+"""
 
 from __future__ import annotations
 
@@ -106,12 +114,7 @@ class View:
 
 
 def steepest(levels: list[list[Rest]], lesson: Lesson, compute_pct: int, memory_mib: int) -> Choice | None:
-    """Return the place where the lesson's measure grows least: what `best` finds by its score, with the score written out.
-
-    A decision on a busy pool weighs some hundred places; calls in this loop would double its time. It ends where no further level
-    can be better: the share of requests that cannot use a device, W, falls with what is free, so F grows by
-    (c - a)·W(left) - c·W(free) >= -a·W(c, the memory asked for), which rises with c; and the line of F+ grows by `least` or more.
-    """
+    """Return the place where the lesson's measure grows least: what `best` finds by its score, with the score written out."""
     steps, rows, per_compute, per_mib = lesson.steps, lesson.rows, lesson.per_compute, lesson.per_mib
     wanted, best, best_score = (memory_mib,), None, 0
     tightest, least = bisect_right(steps, memory_mib), min(0, memory_mib * per_mib - compute_pct * per_compute)
