@@ -123,7 +123,7 @@ def steepest(levels: list[list[Rest]], lesson: Lesson, compute_pct: int, memory_
         if not level or level[-1][0] < memory_mib:
             continue
         before, after = rows[compute], rows[compute - compute_pct]
-        if best and best_score <= least - compute_pct * before[tightest] // compute:
+        if best and best_score <= least - compute_pct * before[tightest]:
             break
         first, end = bisect_left(level, wanted), len(level)
         line, line_left = compute * per_compute, (compute - compute_pct) * per_compute
@@ -131,10 +131,10 @@ def steepest(levels: list[list[Rest]], lesson: Lesson, compute_pct: int, memory_
             rest = level[index]
             free = rest[0]
             now = before[bisect_right(steps, free)]
-            if best and best_score <= least - compute_pct * now // compute:
+            if best and best_score <= least - compute_pct * now:
                 break  # nor on this level, where memory rises and W falls
             left = free - memory_mib - rest[3]
-            score = after[bisect_right(steps, left)] - now
+            score = (compute - compute_pct) * after[bisect_right(steps, left)] - compute * now
             if (shortage := line - free * per_mib) > 0:
                 score -= shortage
             if (shortage := line_left - left * per_mib) > 0:

@@ -19,7 +19,7 @@ from gpupool_broker.core.placement.asks import WHOLE_PCT
 
 #: Requests remembered. Fifty give the figures that the whole trace gives, and follow a change of workload soonest.
 WINDOW = 50
-#: Requests between two lessons. A new table costs some 300 µs: one request in 200 pays it, so the 99th percentile does not.
+#: Requests between two lessons. A new table costs some 100 µs: one request in 200 pays it, so the 99th percentile does not.
 REFRESH = 200
 
 
@@ -33,7 +33,7 @@ class Lesson:
 
     #: Memory that is asked for, rising (MiB); a device's column is the number of steps it reaches.
     steps: list[int]
-    #: For each per cent of compute, F by column.
+    #: For each per cent of compute free, by column: the requests that cannot use the device. F is that times the compute free.
     rows: list[list[int]]
     #: The line of F+: what a per cent of compute adds and what a MiB takes off; both 0 for F.
     per_compute: int
@@ -42,7 +42,7 @@ class Lesson:
     def potential(self, compute: int, memory: int) -> int:
         """Return F or F+ of a device with that much free."""
         shortage = max(0, compute * self.per_compute - memory * self.per_mib)
-        return self.rows[compute][bisect_right(self.steps, memory)] + shortage
+        return compute * self.rows[compute][bisect_right(self.steps, memory)] + shortage
 
 
 class Workload:
@@ -80,23 +80,24 @@ def _learn(counts: Counter[tuple[int, int]], *, to_come: bool) -> Lesson:
     compute_sum = sum(compute * count for (compute, _), count in counts.items())
     memory_sum = sum(memory * count for (_, memory), count in counts.items())
     scale = memory_sum if to_come else 1
-    rows = [[compute * scale * share for share in row] for compute, row in enumerate(_unusable(counts))]
     per_compute, per_mib = (size * memory_sum, size * compute_sum) if to_come else (0, 0)
-    return Lesson(steps=sorted({memory for _, memory in counts}), rows=rows, per_compute=per_compute, per_mib=per_mib)
+    return Lesson(
+        steps=sorted({memory for _, memory in counts}), rows=_unusable(counts, scale), per_compute=per_compute, per_mib=per_mib
+    )
 
 
-def _unusable(counts: Counter[tuple[int, int]]) -> list[list[int]]:
-    """Return, for each per cent of compute, how many requests cannot use a device with that much, by memory steps reached."""
+def _unusable(counts: Counter[tuple[int, int]], scale: int) -> list[list[int]]:
+    """Return, for each per cent of compute, how many requests (times `scale`) cannot use that, by memory steps reached."""
     column = {memory: index + 1 for index, memory in enumerate(sorted({memory for _, memory in counts}))}
     starting: dict[int, list[tuple[int, int]]] = {}
     for (compute, memory), count in counts.items():
         starting.setdefault(compute, []).append((column[memory], count))
     total, usable = sum(counts.values()), [0] * (len(column) + 1)
-    row, rows = [total] * (len(column) + 1), []
+    row, rows = [scale * total] * (len(column) + 1), []
     for compute in range(WHOLE_PCT + 1):
         if compute in starting:
             for index, count in starting[compute]:
                 usable[index] += count
-            row = [total - done for done in accumulate(usable)]
+            row = [scale * (total - done) for done in accumulate(usable)]
         rows.append(row)  # neighbours share a list: rows differ only where a compute is asked for
     return rows
