@@ -118,11 +118,17 @@ class Placer:
 
     def _draw(self, ask: Ask, where: Where) -> Plan | None:
         shares = [(ask.share_pct(needs[-1]), view) for needs, view in where]
-        places = [(share, rest) for share, view in shares for rest in view.fitting(share, ask.memory_mib)]
-        if not places:
+        parts = [(share, first, level) for share, view in shares for first, level in view.fitting(share, ask.memory_mib)]
+        number = sum(len(level) - first for _, first, level in parts)
+        if not number:
             return None
-        share, (_, node, device, _) = places[self._rng.randrange(len(places))]
-        return Plan(node=node, device=device, compute_pct=share)
+        chosen = self._rng.randrange(number)
+        for share, first, level in parts:
+            if chosen < len(level) - first:
+                _, node, device, _ = level[first + chosen]
+                return Plan(node=node, device=device, compute_pct=share)
+            chosen -= len(level) - first
+        raise AssertionError("the levels hold as many devices as were counted")
 
     def _avoided(self, ask: Ask, where: Where) -> list[tuple[View, tuple[int, Rest]]]:
         keys = {key for node in ask.avoid_nodes for key in self._of_node.get(node, ())} | (ask.avoid_devices & self._held.keys())

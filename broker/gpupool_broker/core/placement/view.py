@@ -11,7 +11,6 @@ which rises with c; and the line of F+ grows by `least` or more.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
 
 from gpupool_broker.core.placement.asks import WHOLE_PCT
 from gpupool_broker.core.placement.policies import Order, Policy, picks
@@ -89,11 +88,10 @@ class View:
                 break
         return best
 
-    def fitting(self, compute_pct: int, memory_mib: int) -> Iterator[Rest]:
-        """Yield every device it fits on, the fullest first."""
-        for compute in range(compute_pct, WHOLE_PCT + 1):
-            level = self.levels[compute]
-            yield from level[bisect_left(level, (memory_mib,)) :]
+    def fitting(self, compute_pct: int, memory_mib: int) -> list[tuple[int, list[Rest]]]:
+        """Return the levels with devices it fits on, the fullest first, each with the index of the first such device."""
+        levels = self.levels[compute_pct:]
+        return [(bisect_left(level, (memory_mib,)), level) for level in levels if level and level[-1][0] >= memory_mib]
 
     def largest(self) -> tuple[str, str]:
         """Return node and device of the one that offers the most memory when empty."""
