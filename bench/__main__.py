@@ -13,6 +13,7 @@ BENCHES = {
     "ocr_accuracy": [],
     "share": ["--seconds", "10"],
     "lone": ["--rounds", "3", "--seconds", "2"],
+    "placement": ["--memory", "--scale", "10000"],
 }
 
 

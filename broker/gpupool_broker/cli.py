@@ -27,6 +27,13 @@ def broker(
         typer.Option(help="Write the first admin token here instead of showing it.", envvar="GPUPOOL_ADMIN_TOKEN_FILE"),
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once serving (JSON).")] = None,
+    placement: Annotated[
+        str | None,
+        typer.Option(
+            help="How devices are chosen: fgd+ (default: leaves rests that others can use), fgd, best-fit, pack, spread, random.",
+            envvar="GPUPOOL_PLACEMENT",
+        ),
+    ] = None,
     encrypt: Annotated[
         bool | None,
         typer.Option(
@@ -64,6 +71,7 @@ def broker(
         BrokerSettings(
             bind=check_bind(control, insecure=insecure, encrypted=encrypt),
             http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure, encrypted=tls is not None),
+            placement=placement,
             encrypt=encrypt,
             tls=tls,
             home=home or state_home(),

@@ -19,6 +19,7 @@ import zmq
 from fastapi import FastAPI
 
 from gpupool_broker.api.app import make_app
+from gpupool_broker.core.placement import DEFAULT_POLICY, POLICIES
 from gpupool_broker.gateway import Gateway
 from gpupool_broker.keys import curve_secret
 from gpupool_broker.leases import LeaseSigner
@@ -40,6 +41,9 @@ def run_broker(settings: BrokerSettings) -> None:
     configure_logging(settings.log_level)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.folder.mkdir(mode=0o700, exist_ok=True)
+    policy = settings.placement or DEFAULT_POLICY
+    if policy not in POLICIES:
+        raise UsageError(f"there is no placement policy {policy!r}; there are: {', '.join(POLICIES)}")
     store = SqlStore(settings.database or sqlite_url(settings.folder / "broker.sqlite"))
     desk = TokenDesk(store, wall_ms)
     _first_token(desk, settings)
@@ -47,7 +51,7 @@ def run_broker(settings: BrokerSettings) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
     gateway = Gateway(context, settings.bind, desk, "broker", secret)
-    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context)
+    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context, policy)
     app = make_app(broker, store, desk, version("gpupool"))
     server = uvicorn.Server(_http_config(app, settings))
     broker.start()

@@ -23,6 +23,7 @@ import zmq
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.placement import DEFAULT_POLICY, Placer
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Node, Slice, SliceState
 from gpupool_broker.gateway import Gateway, WireCaller
@@ -59,8 +60,16 @@ STALL_S = 1.0
 class Broker:
     """Owns the pool, the store and the control port; everything that touches them runs on its thread."""
 
-    def __init__(self, store: SqlStore, gateway: Gateway, signer: LeaseSigner, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self,
+        store: SqlStore,
+        gateway: Gateway,
+        signer: LeaseSigner,
+        context: zmq.Context[zmq.Socket[bytes]],
+        policy: str = DEFAULT_POLICY,
+    ) -> None:
         self._store = store
+        self._policy = policy
         self._gateway = gateway
         self._signer = signer
         self.pool = self._replayed()
@@ -204,7 +213,7 @@ class Broker:
                 self._perform(e.AnswerError(caller=caller, error=error))
 
     def _replayed(self) -> Pool:
-        pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}")
+        pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}", Placer(self._policy))
         for fact in self._store.facts():
             pool.apply(fact)
         pool.handle(e.Restarted(now_ms=_now_ms(), at_ms=wall_ms()))

@@ -19,6 +19,8 @@ class BrokerSettings:
     database: str | None = None
     admin_token_file: Path | None = None
     ready_file: Path | None = None
+    #: How devices are chosen for requests, a name of core.placement.POLICIES; None takes the default.
+    placement: str | None = None
     #: Whether the control port is encrypted.
     encrypt: bool = False
     #: Certificate and key (PEM) REST is served with over TLS; None serves plain HTTP.

@@ -20,6 +20,7 @@ import zmq
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.invariants import check
+from gpupool_broker.core.placement import DEFAULT_POLICY, Placer
 from gpupool_broker.core.pool import Pool
 from gpupool_wire import codec
 from gpupool_wire import messages as m
@@ -32,9 +33,9 @@ from gpupool_wire.units import Hold, Policy
 class PoolDriver:
     """Feeds a pool events at a clock of its own, applies and keeps the facts, as the service does."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: str = DEFAULT_POLICY) -> None:
         numbers = itertools.count(1)
-        self.pool = Pool(lambda: f"s{next(numbers)}")
+        self.pool = Pool(lambda: f"s{next(numbers)}", Placer(policy))
         self.journal: list[f.Fact] = []
         self.now_ms = 1_000
         self._callers = itertools.count(1)

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from functools import singledispatchmethod
 
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 
 #: Answers are remembered for repeats of a request: as many as a busy broker gives in about an hour.
@@ -21,9 +22,11 @@ MAX_ENDED = 10_000
 class Books:
     """Nodes, devices, slices, and which request got which answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, placer: Placer | None = None) -> None:
         self.nodes: dict[str, Node] = {}
         self.slices: dict[str, Slice] = {}
+        #: What is free on the nodes that take slices, for placement.
+        self.placer = placer or Placer()
         #: What live slices did lately; not journalled.
         self.lately: dict[str, Lately] = {}
         #: request id → slice id of the answer it got.
@@ -56,20 +59,24 @@ class Books:
             is_cordoned=before.is_cordoned if before else False,
             drain_ms=before.drain_ms if before else None,
         )
+        self._offer(self.nodes[fact.node])
 
     @apply.register
     def _apply_node_lost(self, fact: f.NodeLost) -> None:
         self.nodes[fact.node].is_up = False
+        self._offer(self.nodes[fact.node])
 
     @apply.register
     def _apply_node_cordoned(self, fact: f.NodeCordoned) -> None:
         node = self.nodes[fact.node]
         node.is_cordoned, node.drain_ms = True, fact.drain_ms
+        self._offer(node)
 
     @apply.register
     def _apply_node_uncordoned(self, fact: f.NodeUncordoned) -> None:
         node = self.nodes[fact.node]
         node.is_cordoned, node.drain_ms = False, None
+        self._offer(node)
 
     @apply.register
     def _apply_slice_granted(self, fact: f.SliceGranted) -> None:
@@ -143,12 +150,21 @@ class Books:
         device.compute_free_pct -= slice_.compute_pct
         device.memory_free_mib -= device.booked_mib(slice_.memory_mib)
         device.slices.add(slice_.slice_id)
+        self.placer.changed(device)
 
     def _give_back(self, slice_: Slice) -> None:
         device = self.nodes[slice_.node].devices[slice_.device]
         device.compute_free_pct += slice_.compute_pct
         device.memory_free_mib += device.booked_mib(slice_.memory_mib)
         device.slices.remove(slice_.slice_id)
+        self.placer.changed(device)
+
+    def _offer(self, node: Node) -> None:
+        """Let placement see a node, or not any more."""
+        if node.takes_slices:
+            self.placer.add(node)
+        else:
+            self.placer.remove(node.node)
 
     def _remember(self, request_id: str, slice_id: str) -> None:
         if request_id:

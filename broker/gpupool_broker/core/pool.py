@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import singledispatchmethod
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.books import Books
 from gpupool_broker.core.draining import Draining
-from gpupool_broker.core.placement import Ask, NoRoom, Plan, place
+from gpupool_broker.core.placement import Ask, NoRoom, Placer, Plan
 from gpupool_broker.core.shrinks import Shrinks
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, NotFound, SliceRefused
@@ -54,8 +54,8 @@ class Waiting:
 class Pool(Books):
     """The books, the queue, and the decisions: `handle` is the door for events, the books' `apply` the door for facts."""
 
-    def __init__(self, ids: Callable[[], str]) -> None:
-        super().__init__()
+    def __init__(self, ids: Callable[[], str], placer: Placer | None = None) -> None:
+        super().__init__(placer)
         self._new_id = ids
         self.waiting: deque[Waiting] = deque()
         self._heard_ms: dict[str, int] = {}
@@ -131,7 +131,8 @@ class Pool(Books):
         if known := self._answers.get(request.request_id):
             return [], [self._answer(event.caller, known, event.tenant)]
         ask = _ask(request)
-        plan = place(ask, self._devices_up())
+        self.placer.seen(ask)
+        plan = self.placer.place(ask)
         if isinstance(plan, Plan):
             return self._grant(event, plan)
         if request.wait_ms and plan.can_ever_fit and len(self.waiting) < MAX_WAITING:
@@ -302,7 +303,7 @@ class Pool(Books):
                 self._stranded[slice_id] = since_ms = event.now_ms
             if event.now_ms - since_ms > LEASE_S * 1000:
                 return self._end(slice_, event, "expired", f"no device had room for {LEASE_S:g} s after its own was lost")
-            plan = place(_ask_again(slice_), self._devices_up())
+            plan = self.placer.place(_ask_again(slice_))
             if isinstance(plan, Plan):
                 epoch = slice_.epoch + 1
                 fact = f.SliceMoved(at_ms=event.at_ms, slice_id=slice_id, epoch=epoch, node=plan.node, device=plan.device)
@@ -317,7 +318,7 @@ class Pool(Books):
                 continue
             is_over = self._draining.is_over(node.node, node.drain_ms, event.now_ms)
             for slice_ in self._slices_on(node.node):
-                plan = place(_ask_again(slice_), self._devices_up())
+                plan = self.placer.place(_ask_again(slice_))
                 if isinstance(plan, Plan):
                     return self._move(slice_, plan, event, f"{node.node} is drained")
                 if is_over:
@@ -351,7 +352,7 @@ class Pool(Books):
         if not self.waiting:
             return [], effects
         first = self.waiting[0]
-        plan = place(first.ask, self._devices_up())
+        plan = self.placer.place(first.ask)
         if isinstance(plan, NoRoom):
             first.reason = plan.message
             return [], effects
@@ -422,9 +423,6 @@ class Pool(Books):
     def heard_at_ms(self, node: str) -> int | None:
         """Return the wall time a node was last heard at; None where that was before this broker started."""
         return self._heard_at_ms.get(node)
-
-    def _devices_up(self) -> Iterable[Device]:
-        return (device for node in self.nodes.values() if node.takes_slices for device in node.devices.values())
 
     def _slices_on(self, node: str) -> list[Slice]:
         known = self.nodes.get(node)

@@ -57,7 +57,16 @@ def test_a_null_device_is_given_only_to_who_asks_for_it(driver, slice_granted: G
     assert slice_granted(driver.request(kind="null"))
 
 
-def test_best_fit_fills_the_fuller_device(driver, slice_granted: Granted) -> None:
+def test_a_pools_policy_decides_where_slices_go(make_driver, slice_granted: Granted) -> None:
+    for policy, is_together in (("best-fit", True), ("pack", True), ("spread", False)):
+        driver = make_driver(policy)
+        driver.join(devices=2)
+        one, other = (driver.pool.slices[slice_granted(driver.request(40))] for _ in range(2))
+        assert (one.device == other.device) is is_together, policy
+
+
+def test_what_does_not_fit_beside_the_others_goes_elsewhere(make_driver, slice_granted: Granted) -> None:
+    driver = make_driver("best-fit")
     driver.join(devices=2)
     first = driver.pool.slices[slice_granted(driver.request(40))]
     second = driver.pool.slices[slice_granted(driver.request(40))]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core.invariants import check
+from gpupool_broker.core.placement import Ask, Placer
 from gpupool_broker.core.pool import Pool
 from gpupool_wire.errors import Conflict
 from gpupool_wire.messages import LinkLost, SliceUse
@@ -82,6 +83,12 @@ def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tupl
             case ("wait", ms):
                 answered += answers(driver.wait(ms))
         check(driver.pool)
+        afresh = Placer(workload=driver.pool.placer.workload)
+        for node in driver.pool.nodes.values():
+            if node.takes_slices:
+                afresh.add(node)
+        for ask in (Ask(compute_pct=30, memory_mib=1_000), Ask(compute_pct=100, memory_mib=1)):
+            assert driver.pool.placer.place(ask) == afresh.place(ask)
         unrolled = {key: driver.pool.slices[key] for key in driver.pool.slices}
         assert view(driver.replayed()) == view(driver.pool), unrolled
     assert asked == answered + len(driver.pool.waiting) + len(driver.pool.shrinks)
