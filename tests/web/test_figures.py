@@ -49,6 +49,8 @@ def test_the_overview_counts_only_what_is_up() -> None:
     assert shown["Compute allocated"].text == "30 % of 100 %"
     assert shown["Compute in use"].text == "22 % of 100 %"
     assert shown["Memory allocated"].fraction == 0.25
+    assert shown["Memory allocated"].text == "1 of 4 GiB"
+    assert figures.share_text(512, 4096) == "512 MiB of 4 GiB"
     assert shown["Slices live"].text == "1"
 
 

@@ -47,6 +47,13 @@ def memory_text(mib: float) -> str:
     return f"{mib / 1024:.1f}".removesuffix(".0") + " GiB"
 
 
+def share_text(mib: float, of_mib: float) -> str:
+    """Return a part of some memory, with the unit once where it is the same: 1.5 of 12 GiB."""
+    part, whole = memory_text(mib), memory_text(of_mib)
+    unit = whole.rpartition(" ")[2]
+    return f"{part.removesuffix(f' {unit}')} of {whole}"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a span for people: 45 s, 12 min, 3 h 5 min, 2 d 4 h."""
     whole = max(0, int(seconds))
@@ -81,7 +88,7 @@ def overview(nodes: Sequence[Json], devices: Sequence[Json], slices: Sequence[Js
         Figure(title="Devices up", used=len(up), total=len(devices), text=f"{len(up)} of {len(devices)}"),
         Figure(title="Compute allocated", used=compute, total=100 * len(up), text=f"{compute} % of {100 * len(up)} %"),
         _busy(up),
-        Figure(title="Memory allocated", used=memory, total=offered, text=f"{memory_text(memory)} of {memory_text(offered)}"),
+        Figure(title="Memory allocated", used=memory, total=offered, text=share_text(memory, offered)),
         Figure(title="Slices live", used=live, total=len(slices), text=f"{live}"),
     ]
 

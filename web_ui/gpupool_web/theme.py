@@ -17,9 +17,9 @@ body, .q-page { background: var(--ground); color: var(--ink);
 .gp-panel { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 16px 18px; width: 100%; }
 .gp-h { font-size: 15px; font-weight: 600; margin: 0 0 12px; }
 .gp-quiet { color: var(--quiet); font-size: 13px; }
-.gp-tiles { display: grid; grid-template-columns: repeat(5, 1fr); gap: 14px; width: 100%; }
+.gp-tiles { display: grid; grid-template-columns: repeat(6, 1fr); gap: 12px; width: 100%; }
 .gp-tile-title { color: var(--quiet); font-size: 13px; }
-.gp-tile-text { font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; margin: 4px 0 10px; white-space: nowrap; }
+.gp-tile-text { font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; margin: 4px 0 10px; white-space: nowrap; }
 .gp-bar { display: flex; height: 20px; background: var(--bar); border-radius: 4px; overflow: hidden; width: 100%; }
 .gp-bar-thin { height: 6px; }
 .gp-segment { color: #fff; font-size: 12px; line-height: 20px; padding: 0 6px; overflow: hidden; white-space: nowrap;
@@ -39,5 +39,6 @@ body, .q-page { background: var(--ground); color: var(--ink);
 .q-header .gp-quiet, .q-header .gp-nav { line-height: 28px; }
 .gp-nav a { color: var(--quiet); text-decoration: none; padding: 4px 10px; border-radius: 6px; font-size: 14px; }
 .gp-nav a.gp-here { color: var(--accent); font-weight: 600; }
+@media (max-width: 1240px) { .gp-tiles { grid-template-columns: repeat(3, 1fr); } }
 @media (max-width: 900px) { .gp-tiles { grid-template-columns: repeat(2, 1fr); } .gp-device { grid-template-columns: 1fr; } }
 """
