@@ -1,7 +1,7 @@
 """The policies of a pool: what makes one place better than another, as a table.
 
 A score is an integer, less is better; ties go to the fuller device (less compute free, then less memory), then to the first by
-name. Random ties cost FGD five points of allocation on the public trace, so there are none.
+name. Random ties between hosts cost FGD four points of allocation on the public trace (bench/results/placement.md).
 """
 
 from __future__ import annotations
