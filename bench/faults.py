@@ -51,7 +51,11 @@ def read_all(cluster: Cluster, pages: int, clients: int) -> list[dict[str, objec
 
 @dataclass
 class Toll:
-    """What was killed, and how long it took (seconds) until that was noticed and until it was made good."""
+    """What was killed, and how long it took (seconds) until that was noticed and until it was made good.
+
+    Made good is a worker when another process stands in its place, an agent when its slices are placed on the other one, the
+    broker when it serves again.
+    """
 
     noticed: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     recovered: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -61,7 +65,7 @@ class Toll:
         rows = []
         for kind, recovered in sorted(self.recovered.items()):
             noticed = self.noticed[kind]
-            row = f"{kind:7} killed {len(recovered):2} times; serving again after {_range(recovered)}"
+            row = f"{kind:7} killed {len(recovered):2} times; made good after {_range(recovered)}"
             rows.append(row + (f"; noticed by the broker after {_range(noticed)}" if noticed else ""))
         return rows
 
