@@ -105,11 +105,11 @@ class Broker:
     # ── for other threads ──────
 
     def ask(self, make: Callable[[e.Caller, int, int], e.Event], timeout_s: float = 30.0) -> Any:  # noqa: ANN401
-        """Have the core handle an event; return the slice or node it answers with, or raise the error it answers with.
+        """Have the core handle an event; return the slice, node or tenant it answers with, or raise the error it answers with.
 
         `make` gets the caller, the monotonic and the wall time in milliseconds.
         """
-        future: Future[Slice | Node] = Future()
+        future: Future[Slice | Node | str] = Future()
         self._post(lambda events: events.append(make(future, _now_ms(), wall_ms())))
         return future.result(timeout_s)
 
@@ -240,6 +240,8 @@ class Broker:
                 future.set_result(self.pool.slices[effect.slice_id])
             case e.AnswerNode(caller=Future() as future):
                 future.set_result(self.pool.nodes[effect.node])
+            case e.AnswerTenant(caller=Future() as future):
+                future.set_result(effect.tenant)
             case e.AnswerError(caller=Future() as future):
                 future.set_exception(effect.error)
             case e.AnswerSlice(caller=WireCaller() as caller):

@@ -49,6 +49,10 @@ class RestClient:
         """Change; return what it is now. `patience_s` is what the change itself may take."""
         return self._ask("PATCH", path, body, patience_s)
 
+    def put(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Set; return what it is now."""
+        return self._ask("PUT", path, body)
+
     def delete(self, path: str) -> Any:  # noqa: ANN401
         """End; return what it was."""
         return self._ask("DELETE", path)

@@ -122,6 +122,28 @@ class PoolDriver:
     def uncordon(self, node: str = "node-1") -> list[e.Effect]:
         return self.send(e.UncordonRequested(**self.stamp(), caller="c", node=node, by="admin"))
 
+    def quota(
+        self,
+        tenant: str = "t",
+        compute: int | None = None,
+        memory: int | None = None,
+        slices: int | None = None,
+        *,
+        revision: int | None = None,
+    ) -> list[e.Effect]:
+        return self.send(
+            e.QuotaRequested(
+                **self.stamp(),
+                caller="c",
+                tenant=tenant,
+                by="admin",
+                compute_pct=compute,
+                memory_mib=memory,
+                slices=slices,
+                revision=revision,
+            )
+        )
+
     def beat(self, node: str = "node-1", **changes: object) -> list[e.Effect]:
         return self.send(e.AgentBeat(**self.stamp(), caller="agent", node=node, seq=1, **changes))  # type: ignore[arg-type]
 

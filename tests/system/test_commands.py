@@ -83,6 +83,22 @@ def test_resize_and_release(command: Any, system_pool: Any) -> None:
     assert next(one for one in everything if one["slice_id"] == held.slice_id)["state"] == "released"
 
 
+def test_quotas_are_set_kept_and_shown(command: Any, system_pool: Any) -> None:
+    shown = json.loads(command("quotas", "set", "ledger", "--compute", "30", "--memory", "1GiB", "--json").stdout)
+    assert (shown["quota"]["compute_pct"], shown["quota"]["memory_mib"], shown["quota"]["slices"]) == (30, 1024, None)
+    token = system_pool.rest.post("/tokens", {"role": "tenant", "tenant": "ledger"})["token"]
+    with gpupool.connect(system_pool.url, token) as pool, pool.slice(20, "64MiB"):
+        with pytest.raises(gpupool.SliceRefused, match="tenant ledger may hold 30 % of compute and holds 20 %"):
+            pool.slice(11, "64MiB")
+        assert "20 of 30 %" in command("tenants").stdout
+        assert [row["tenant"] for row in json.loads(command("tenants", "--json", token=token).stdout)] == ["ledger"]
+        assert command("quotas", "set", "ledger", "--compute", "10", token=token).returncode == 1
+    lifted = json.loads(command("quotas", "set", "ledger", "--compute", "none", "--json").stdout)
+    assert (lifted["quota"]["compute_pct"], lifted["quota"]["memory_mib"]) == (None, 1024)
+    wrong = command("quotas", "set", "ledger", "--slices", "many")
+    assert (wrong.returncode, wrong.stderr) == (1, "gpupool: --slices 'many' is not understood: a whole number, or none\n")
+
+
 def test_tokens_are_made_used_and_revoked(command: Any, system_pool: Any) -> None:
     made = json.loads(command("tokens", "create", "--role", "tenant", "--tenant", "acme", "--name", "ci", "--json").stdout)
     with gpupool.connect(system_pool.url, made["token"]) as pool:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from gpupool_broker.api import shapes
 from gpupool_broker.api.metrics import render
 from gpupool_broker.core import events as e
+from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
 from gpupool_broker.service import Broker, wall_ms
@@ -28,6 +29,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.ErrorAnswer} for status in (400, 401, 403, 404, 405, 409, 410, 413, 422, 500, 503)
 }
 _bearer = HTTPBearer(auto_error=False, description="A token: `Authorization: Bearer gpp_...`")
+TenantName = Annotated[str, Path(min_length=1, max_length=512)]
 NodeName = Annotated[str, Path(max_length=512)]
 SliceId = Annotated[str, Path(max_length=512)]
 
@@ -40,6 +42,7 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> 
     _add_health(app, broker, store)
     _add_inventory(app, broker, reader)
     _add_upkeep(app, broker, admin)
+    _add_tenants(app, broker, reader, admin)
     _add_slices(app, broker, store, reader, changer)
     _add_tokens(app, desk, reader, admin)
     return app
@@ -152,6 +155,38 @@ def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN4
             lambda caller, now_ms, at_ms: e.UncordonRequested(now_ms=now_ms, at_ms=at_ms, caller=caller, node=node, by=by)
         )
         return broker.read(lambda pool: shapes.node_shape(pool, found))
+
+
+def _add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None:  # noqa: ANN401
+    @app.get("/api/v1/tenants", tags=["tenants"])
+    def tenants(token: Token = reader) -> list[shapes.TenantShape]:
+        """Every tenant that holds something or has a quota."""
+
+        def look(pool: Pool) -> list[shapes.TenantShape]:
+            known = set(pool.quotas.held) | set(pool.quotas.limits)
+            mine = {token.tenant} if token.role == TENANT else known
+            return [shapes.tenant_shape(pool, tenant) for tenant in sorted(mine)]
+
+        return broker.read(look)
+
+    @app.put("/api/v1/quotas/{tenant}", tags=["tenants"])
+    def set_quota(tenant: TenantName, body: shapes.QuotaRequest, token: Token = admin) -> shapes.TenantShape:
+        """Set what a tenant may hold at most. Below what it holds, nothing is taken away; the answer says where it is over."""
+        memory = None if body.memory is None else 0 if body.memory == 0 else parse_memory(body.memory)
+        name = broker.ask(
+            lambda caller, now_ms, at_ms: e.QuotaRequested(
+                now_ms=now_ms,
+                at_ms=at_ms,
+                caller=caller,
+                tenant=tenant,
+                by=f"{token.role} {token.name}".strip(),
+                compute_pct=body.compute,
+                memory_mib=memory,
+                slices=body.slices,
+                revision=body.revision,
+            )
+        )
+        return broker.read(lambda pool: shapes.tenant_shape(pool, name))
 
 
 def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401

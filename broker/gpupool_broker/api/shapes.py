@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.quotas import Held, Quota
 from gpupool_broker.core.state import Device, Lately, Node, Slice
 from gpupool_broker.store.sql import Token
 from gpupool_wire.units import Hold, Policy
@@ -140,6 +141,39 @@ class Drain(BaseModel):
     deadline_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
 
 
+class QuotaShape(BaseModel):
+    """What a tenant may hold at most; null limits nothing."""
+
+    compute_pct: int | None
+    memory_mib: int | None
+    slices: int | None
+    #: Rises with every change; send it back with a change to be told where somebody else was quicker.
+    revision: int
+
+
+class TenantShape(BaseModel):
+    """What a tenant holds and may hold."""
+
+    tenant: str
+    compute_pct: int
+    memory_mib: int
+    slices: int
+    quota: QuotaShape
+    #: Where it holds more than it may, since the quota was lowered: nothing is taken away, nothing more is given.
+    over: list[str]
+
+
+class QuotaRequest(BaseModel):
+    """Set what a tenant may hold: per cent of devices (200 are two whole ones), memory, slices. Left out is not limited."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    compute: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    memory: int | Annotated[str, Field(max_length=64)] | None = None
+    slices: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    revision: Annotated[int, Field(ge=0)] | None = None
+
+
 class TokenRequest(BaseModel):
     """Make a token."""
 
@@ -255,6 +289,21 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         achieved_pct=round(device_ns / 1e4 / age_ms, 3) if age_ms > 0 else 0.0,
         throttled_10s_ms=lately.throttled_ms,
         memory_used_bytes=lately.memory_bytes,
+    )
+
+
+def tenant_shape(pool: Pool, tenant: str) -> TenantShape:
+    """Return a tenant as REST shows it."""
+    held, quota = pool.quotas.held.get(tenant, Held()), pool.quotas.limits.get(tenant, Quota())
+    return TenantShape(
+        tenant=tenant,
+        compute_pct=held.compute_pct,
+        memory_mib=held.memory_mib,
+        slices=held.slices,
+        quota=QuotaShape(
+            compute_pct=quota.compute_pct, memory_mib=quota.memory_mib, slices=quota.slices, revision=quota.revision
+        ),
+        over=pool.quotas.over(tenant, quota),
     )
 
 

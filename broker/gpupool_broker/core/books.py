@@ -11,6 +11,7 @@ from functools import singledispatchmethod
 
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.placement import Placer
+from gpupool_broker.core.quotas import Quota, Quotas
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 
 #: Answers are remembered for repeats of a request: as many as a busy broker gives in about an hour.
@@ -25,6 +26,7 @@ class Books:
     def __init__(self, placer: Placer | None = None) -> None:
         self.nodes: dict[str, Node] = {}
         self.slices: dict[str, Slice] = {}
+        self.quotas = Quotas()
         #: What is free on the nodes that take slices, for placement.
         self.placer = placer or Placer()
         #: What live slices did lately; not journalled.
@@ -79,6 +81,13 @@ class Books:
         self._offer(node)
 
     @apply.register
+    def _apply_quota_set(self, fact: f.QuotaSet) -> None:
+        before = self.quotas.limits.get(fact.tenant, Quota())
+        self.quotas.limits[fact.tenant] = Quota(
+            compute_pct=fact.compute_pct, memory_mib=fact.memory_mib, slices=fact.slices, revision=before.revision + 1
+        )
+
+    @apply.register
     def _apply_slice_granted(self, fact: f.SliceGranted) -> None:
         slice_ = Slice(
             slice_id=fact.slice_id,
@@ -98,12 +107,15 @@ class Books:
         )
         self.slices[fact.slice_id] = slice_
         self._take(slice_)
+        self.quotas.count(fact.tenant, fact.compute_pct, fact.memory_mib, 1)
         self._remember(fact.request_id, fact.slice_id)
 
     @apply.register
     def _apply_slice_resized(self, fact: f.SliceResized) -> None:
         slice_ = self.slices[fact.slice_id]
         self._give_back(slice_)
+        more = fact.compute_pct - slice_.compute_pct, fact.memory_mib - slice_.memory_mib
+        self.quotas.count(slice_.tenant, *more, 0)
         slice_.epoch, slice_.compute_pct, slice_.memory_mib = fact.epoch, fact.compute_pct, fact.memory_mib
         self._take(slice_)
         self._remember(fact.request_id, fact.slice_id)
@@ -129,6 +141,7 @@ class Books:
         slice_ = self.slices[fact.slice_id]
         if slice_.state is SliceState.LIVE:
             self._give_back(slice_)
+        self.quotas.count(slice_.tenant, -slice_.compute_pct, -slice_.memory_mib, -1)
         self._stranded.pop(fact.slice_id, None)
         self.lately.pop(fact.slice_id, None)
         slice_.epoch, slice_.state, slice_.reason = fact.epoch, SliceState(fact.how), fact.reason

@@ -123,6 +123,19 @@ class UncordonRequested(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QuotaRequested(Event):
+    """An admin sets what a tenant may hold. `revision`, where given, is the one the admin has seen."""
+
+    caller: Caller
+    tenant: str
+    by: str
+    compute_pct: int | None = None
+    memory_mib: int | None = None
+    slices: int | None = None
+    revision: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Ticked(Event):
     """Time has passed."""
 
@@ -151,6 +164,14 @@ class AnswerNode(Effect):
 
     caller: Caller
     node: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerTenant(Effect):
+    """Tell the caller about a tenant's quota as it is now."""
+
+    caller: Caller
+    tenant: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

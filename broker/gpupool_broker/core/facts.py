@@ -54,6 +54,16 @@ class NodeUncordoned(Fact, frozen=True, kw_only=True):
     by: str
 
 
+class QuotaSet(Fact, frozen=True, kw_only=True):
+    """A tenant may hold so much at most; None limits nothing."""
+
+    tenant: str
+    by: str
+    compute_pct: int | None = None
+    memory_mib: int | None = None
+    slices: int | None = None
+
+
 class SliceGranted(Fact, frozen=True, kw_only=True):
     """A slice was given to a tenant."""
 
@@ -125,6 +135,7 @@ AnyFact = (
     | NodeLost
     | NodeCordoned
     | NodeUncordoned
+    | QuotaSet
     | SliceGranted
     | SliceResized
     | SliceMoved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.quotas import Held
 from gpupool_broker.core.state import SliceState
 
 
@@ -39,6 +40,11 @@ def check(pool: Pool) -> None:
             slice_.state.is_over == (slice_.ended_ms is not None),
             f"slice {slice_.slice_id} is {slice_.state}, ended {slice_.ended_ms}",
         )
+    for tenant in {slice_.tenant for slice_ in pool.slices.values()} | set(pool.quotas.held):
+        theirs = [slice_ for slice_ in pool.slices.values() if slice_.tenant == tenant and not slice_.state.is_over]
+        sums = sum(s.compute_pct for s in theirs), sum(s.memory_mib for s in theirs), len(theirs)
+        counted = pool.quotas.held.get(tenant, Held())
+        _hold(sums == (counted.compute_pct, counted.memory_mib, counted.slices), f"{tenant} holds {sums}, counted is {counted}")
     for waiting in pool.waiting:
         _hold(bool(waiting.reason), f"request {waiting.event.request.request_id} waits without a reason")
 

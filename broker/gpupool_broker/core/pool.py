@@ -23,6 +23,7 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.lives import Effects, Facts, Lives, assignment_of
 from gpupool_broker.core.placement import Ask, NoRoom, Placer, Plan
+from gpupool_broker.core.quotas import Quota
 from gpupool_broker.core.shrinks import Shrinks
 from gpupool_broker.core.state import SliceState
 from gpupool_wire.errors import Conflict, GpupoolError, NotFound, SliceRefused
@@ -124,13 +125,22 @@ class Pool(Lives):
             return [], [self._answer(event.caller, known, event.tenant)]
         ask = _ask(request)
         self.placer.seen(ask)
+        try:
+            return self._grant(event, self._admit(event.tenant, ask))
+        except SliceRefused as error:
+            may_wait = request.wait_ms and len(self.waiting) < MAX_WAITING and error.details.get("can_ever_fit", True)
+            if may_wait and self.quotas.can_ever_hold(event.tenant, ask.compute_pct, ask.memory_mib):
+                self.waiting.append(Waiting(event, ask, error.message))
+                return [], []
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+
+    def _admit(self, tenant: str, ask: Ask) -> Plan:
+        """Return where a request goes; raise SliceRefused where quota or pool have no room for it."""
+        self.quotas.check(tenant, ask.compute_pct, ask.memory_mib, 1)
         plan = self.placer.place(ask)
-        if isinstance(plan, Plan):
-            return self._grant(event, plan)
-        if request.wait_ms and plan.can_ever_fit and len(self.waiting) < MAX_WAITING:
-            self.waiting.append(Waiting(event, ask, plan.message))
-            return [], []
-        return [], [e.AnswerError(caller=event.caller, error=SliceRefused(plan.message, **plan.details))]
+        if isinstance(plan, NoRoom):
+            raise SliceRefused(plan.message, **plan.details, can_ever_fit=plan.can_ever_fit)
+        return plan
 
     @_handle.register
     def _on_resize_requested(self, event: e.ResizeRequested) -> tuple[Facts, Effects]:
@@ -140,6 +150,7 @@ class Pool(Lives):
             slice_ = self._owned(event.slice_id, event.tenant)
             compute, memory = event.compute_pct or slice_.compute_pct, event.memory_mib or slice_.memory_mib
             self._check_room(slice_, compute, memory)
+            self.quotas.check(slice_.tenant, compute - slice_.compute_pct, memory - slice_.memory_mib, 0)
             if memory < slice_.memory_mib:
                 return [], [self.shrinks.begin(slice_, event, compute, memory)]
         except GpupoolError as error:
@@ -200,6 +211,26 @@ class Pool(Lives):
         return [fact], [e.AnswerNode(caller=event.caller, node=event.node)]
 
     @_handle.register
+    def _on_quota_requested(self, event: e.QuotaRequested) -> tuple[Facts, Effects]:
+        present = self.quotas.limits.get(event.tenant, Quota()).revision
+        if event.revision is not None and event.revision != present:
+            error = Conflict(
+                f"the quota of {event.tenant[:64]} was changed meanwhile (revision {present}, you saw {event.revision}): "
+                "look at it, and set it again",
+                revision=present,
+            )
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        fact = f.QuotaSet(
+            at_ms=event.at_ms,
+            tenant=event.tenant,
+            by=event.by,
+            compute_pct=event.compute_pct,
+            memory_mib=event.memory_mib,
+            slices=event.slices,
+        )
+        return [fact], [e.AnswerTenant(caller=event.caller, tenant=event.tenant)]
+
+    @_handle.register
     def _on_restarted(self, event: e.Restarted) -> tuple[Facts, Effects]:
         self._heard_ms = {node.node: event.now_ms for node in self.nodes.values() if node.is_up}
         self._stranded = dict.fromkeys(self._stranded)
@@ -252,23 +283,25 @@ class Pool(Lives):
         ]
 
     def _serve_queue(self, event: e.Ticked) -> tuple[Facts, Effects]:
-        """Grant the first waiting request if it fits; refuse those whose time is over. First come, first served."""
+        """Grant the first waiting request that its tenant's quota allows, if it fits; refuse those whose time is over."""
         effects: Effects = []
         for waiting in list(self.waiting):
             if event.now_ms >= waiting.until_ms:
                 self.waiting.remove(waiting)
                 waited = f"waited {waiting.event.request.wait_ms / 1000:g} s: {waiting.reason}"
                 effects.append(e.AnswerError(caller=waiting.event.caller, error=SliceRefused(waited)))
-        if not self.waiting:
-            return [], effects
-        first = self.waiting[0]
-        plan = self.placer.place(first.ask)
-        if isinstance(plan, NoRoom):
-            first.reason = plan.message
-            return [], effects
-        self.waiting.popleft()
-        facts, granted = self._grant(dataclasses.replace(first.event, at_ms=event.at_ms), plan)
-        return facts, [*effects, *granted]
+        for waiting in self.waiting:
+            try:
+                plan = self._admit(waiting.event.tenant, waiting.ask)
+            except SliceRefused as error:
+                waiting.reason = error.message
+                if "dimension" in error.details:
+                    continue  # its tenant's quota is its own affair: others need not wait for that
+                break
+            self.waiting.remove(waiting)
+            facts, granted = self._grant(dataclasses.replace(waiting.event, at_ms=event.at_ms), plan)
+            return facts, [*effects, *granted]
+        return [], effects
 
     def forget_caller(self, caller: e.Caller) -> None:
         """Drop what a caller that went away was waiting for."""

@@ -17,6 +17,10 @@ def tell(fact: f.Fact) -> str:
             return f"node {fact.node} takes nothing new{drained}, says {fact.by}"
         case f.NodeUncordoned():
             return f"node {fact.node} takes new slices again, says {fact.by}"
+        case f.QuotaSet():
+            limits = (fact.compute_pct, " %"), (fact.memory_mib, " MiB"), (fact.slices, " slices")
+            allowed = ", ".join(f"{limit}{unit}" for limit, unit in limits if limit is not None) or "whatever the pool has"
+            return f"tenant {fact.tenant} may hold {allowed}, says {fact.by}"
         case f.SliceGranted():
             return (
                 f"granted to {fact.tenant}: {fact.compute_pct} % ({fact.policy}) and {fact.memory_mib} MiB of {fact.device} on "

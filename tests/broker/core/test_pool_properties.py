@@ -22,6 +22,7 @@ STEPS = st.one_of(
     st.tuples(st.just("agree"), st.booleans()),
     st.tuples(st.just("cordon"), st.sampled_from(NODES), st.sampled_from([None, 0, 3_000])),
     st.tuples(st.just("uncordon"), st.sampled_from(NODES)),
+    st.tuples(st.just("quota"), st.sampled_from([None, 0, 50, 150]), st.sampled_from([None, 0, 2])),
     st.tuples(st.just("beat"), st.sampled_from(NODES), st.integers(0, 30), st.booleans()),
     st.tuples(st.just("wait"), st.sampled_from([100, 1_000, 2_600, 61_000])),
 )
@@ -42,7 +43,7 @@ def view(pool: Pool) -> object:
         )
         for key, n in pool.nodes.items()
     }
-    return slices, nodes
+    return slices, nodes, pool.quotas.limits, pool.quotas.held
 
 
 @given(st.lists(STEPS, max_size=40))
@@ -73,6 +74,8 @@ def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tupl
                 driver.cordon(node, drain_ms)
             case ("uncordon", node):
                 driver.uncordon(node)
+            case ("quota", compute, slices):
+                driver.quota("t", compute, None, slices)
             case ("agree", agrees) if shrinks:
                 answered += answers(driver.answer_shrink(shrinks.pop(), None if agrees else Conflict("it is in use")))
             case ("beat", node, index, lost) if ids:
