@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,10 @@ def test_top_shows_what_a_busy_slice_has_against_its_grant(command: Any, held: S
         top = json.loads(command("top", "--json").stdout)
         row = next(one for one in top["slices"] if one["slice_id"] == held.slice_id)
         (device,) = top["devices"]
-        return row["achieved_10s_pct"] > 0 and device["busy_pct"] >= row["achieved_10s_pct"] and row["achieved_pct"] > 0
+        at_the_broker = row["achieved_10s_pct"] > 0 and device["busy_pct"] >= row["achieved_10s_pct"]
+        return at_the_broker and row["achieved_pct"] > 0 and held.usage().achieved_millipct > 0
 
     until(shown)
-    assert held.usage().achieved_millipct > 0
     table = command("top").stdout
     assert held.slice_id in table
     assert "granted %" in table
@@ -81,6 +82,25 @@ def test_resize_and_release(command: Any, system_pool: Any) -> None:
         assert again.stderr.startswith("gpupool: ")
     everything = json.loads(command("slices", "--all", "--json").stdout)
     assert next(one for one in everything if one["slice_id"] == held.slice_id)["state"] == "released"
+
+
+def test_why_something_waits_is_explained(command: Any, system_pool: Any, held: Slice, until: Any) -> None:
+    told = command("explain", "--compute", "90", "--memory", "1GiB")
+    assert told.returncode == 0
+    assert f"the end of {held.slice_id}" in told.stdout
+    assert "5 % of compute are missing" in told.stdout
+    assert json.loads(command("explain", "--compute", "10", "--memory", "1GiB", "--json").stdout)["node"] == "one"
+    assert command("queue").stdout == "nothing waits\n"
+    with system_pool.connect() as pool:
+        waiter = threading.Thread(target=lambda: pool.slice(95, "64MiB", label="patient", wait=20).release())
+        waiter.start()
+        until(lambda: json.loads(command("queue", "--json").stdout) != [])
+        (row,) = json.loads(command("queue", "--json").stdout)
+        assert (row["position"], row["compute_pct"], row["label"]) == (1, 95, "patient")
+        assert "85 %" in row["reason"]
+        held.release()
+        waiter.join(30)
+        assert not waiter.is_alive()
 
 
 def test_quotas_are_set_kept_and_shown(command: Any, system_pool: Any) -> None:

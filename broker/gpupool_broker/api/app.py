@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from gpupool_broker.api import shapes
 from gpupool_broker.api.metrics import render
 from gpupool_broker.core import events as e
+from gpupool_broker.core.explain import what_if
+from gpupool_broker.core.placement import Ask
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
@@ -43,6 +45,7 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> 
     _add_inventory(app, broker, reader)
     _add_upkeep(app, broker, admin)
     _add_tenants(app, broker, reader, admin)
+    _add_queue(app, broker, reader)
     _add_slices(app, broker, store, reader, changer)
     _add_tokens(app, desk, reader, admin)
     return app
@@ -187,6 +190,28 @@ def _add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None:
             )
         )
         return broker.read(lambda pool: shapes.tenant_shape(pool, name))
+
+
+def _add_queue(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN401
+    @app.get("/api/v1/queue", tags=["queue"])
+    def queue(token: Token = reader) -> list[shapes.WaitingShape]:
+        """What waits for room, in order, and why."""
+        return broker.read(
+            lambda pool: [
+                shapes.waiting_shape(position, waiting)
+                for position, waiting in enumerate(pool.waiting, 1)
+                if token.role != TENANT or waiting.event.tenant == token.tenant
+            ]
+        )
+
+    @app.post("/api/v1/explain", tags=["queue"])
+    def explain(body: shapes.ExplainRequest, token: Token = reader) -> shapes.ExplanationShape:
+        """What would become of a request: where it would go, or what blocks it, device by device, and what would admit it."""
+        if token.role == TENANT and body.tenant not in (None, token.tenant):
+            raise NotAuthorized(f"a token of tenant {token.tenant} cannot ask for another tenant")
+        ask = Ask(compute_pct=parse_compute(body.compute), memory_mib=parse_memory(body.memory), kind=body.kind)
+        found = broker.read(lambda pool: what_if(pool, body.tenant or token.tenant, ask))
+        return shapes.ExplanationShape.model_validate(found, from_attributes=True)
 
 
 def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.pool import Pool, Waiting
 from gpupool_broker.core.quotas import Held, Quota
 from gpupool_broker.core.state import Device, Lately, Node, Slice
 from gpupool_broker.store.sql import Token
@@ -174,6 +174,56 @@ class QuotaRequest(BaseModel):
     revision: Annotated[int, Field(ge=0)] | None = None
 
 
+class ExplainRequest(BaseModel):
+    """A request that is not made yet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    compute: int | Annotated[str, Field(max_length=64)]
+    memory: int | Annotated[str, Field(max_length=64)]
+    kind: Annotated[str, Field(max_length=64)] | None = None
+    #: Whose request; only admins may name another tenant.
+    tenant: Annotated[str, Field(max_length=512)] | None = None
+
+
+class VerdictShape(BaseModel):
+    """What one device says to a request."""
+
+    node: str
+    device: str
+    compute_free_pct: int
+    memory_free_mib: int
+    #: Why not there; empty where it fits.
+    blocked_by: str
+
+
+class ExplanationShape(BaseModel):
+    """What would become of a request."""
+
+    #: The place it would get; null where it would not be granted now.
+    node: str | None
+    device: str | None
+    message: str
+    quota: str
+    #: What would admit it.
+    changes: list[str]
+    devices: list[VerdictShape]
+
+
+class WaitingShape(BaseModel):
+    """A request in the queue."""
+
+    position: int
+    tenant: str
+    holder: str
+    label: str
+    compute_pct: int
+    memory_mib: int
+    kind: str | None
+    waits_since: datetime
+    reason: str
+
+
 class TokenRequest(BaseModel):
     """Make a token."""
 
@@ -289,6 +339,22 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         achieved_pct=round(device_ns / 1e4 / age_ms, 3) if age_ms > 0 else 0.0,
         throttled_10s_ms=lately.throttled_ms,
         memory_used_bytes=lately.memory_bytes,
+    )
+
+
+def waiting_shape(position: int, waiting: Waiting) -> WaitingShape:
+    """Return a request in the queue as REST shows it."""
+    request = waiting.event.request
+    return WaitingShape(
+        position=position,
+        tenant=waiting.event.tenant,
+        holder=waiting.event.holder,
+        label=request.label,
+        compute_pct=request.compute_pct,
+        memory_mib=request.memory_mib,
+        kind=request.kind,
+        waits_since=moment(waiting.event.at_ms),
+        reason=waiting.reason,
     )
 
 
