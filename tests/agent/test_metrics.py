@@ -52,6 +52,7 @@ def snapshot() -> Snapshot:
         achieved_pct=20.0,
         achieved_10s_pct=24.0,
         waited_ns=0,
+        waited_10s_ns=0,
         turns=9,
         debt_ns=0,
         is_waiting=False,

@@ -52,7 +52,7 @@ def test_models_open_on_a_slice_of_the_size_asked_for(pool: FakePool) -> None:
         sessions: list[object] = [factory.open(b"one"), factory.open(b"two")]
     assert sessions == [b"one", b"two"]
     (held,) = pool.slices
-    assert held.size == {"compute": 25, "memory": "512MiB", "label": "ocr"}
+    assert held.size == {"compute": 25, "memory": "512MiB", "wait": 10.0, "label": "ocr"}
     assert held.opened == [b"one", b"two"]
     assert held.released
 
