@@ -202,7 +202,7 @@ class Model:
             return present[1]
         with self._opening:
             if self._closed:
-                raise UsageError("this session was closed: open the model again")
+                raise UsageError("the session was closed: open the model again")
             if self._session is None or self._session[0] is not link:
                 opened = _open_on(link, self._source, self._options)
                 self._session = link, opened

@@ -13,7 +13,7 @@ from gpupool_agent.door import Door, Knock, LeaseCheck
 from gpupool_wire.addresses import Address
 from gpupool_wire.codec import FROM_DOOR, encode, encode_lease
 from gpupool_wire.errors import NotAuthorized, RemoteProtocolError, UsageError
-from gpupool_wire.messages import Failed, Lease, OpenLink, SignedLease
+from gpupool_wire.messages import PROTOCOL_VERSION, Failed, Lease, OpenLink, SignedLease
 from gpupool_wire.units import Hold, Policy
 
 LEASE = Lease(
@@ -88,7 +88,7 @@ def test_knocks_are_read_and_mistakes_answered(context: zmq.Context[zmq.Socket[b
     lease = signed(key, encode_lease(LEASE))
     client.send_multipart(encode(OpenLink(version=99, lease=lease, holder=True)))
     client.send_multipart([b"\xc1"])
-    client.send_multipart(encode(OpenLink(version=1, lease=lease, holder=False)))
+    client.send_multipart(encode(OpenLink(version=PROTOCOL_VERSION, lease=lease, holder=False)))
     knocks: list[Knock] = []
     while not knocks:
         assert door.socket.poll(5_000)

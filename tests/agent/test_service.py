@@ -81,7 +81,8 @@ class TestJoining:
 
     def test_it_says_goodbye(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         agent.stop()
-        eventually(lambda: broker.byes)
+        (bye,) = eventually(lambda: broker.byes)
+        assert bye.reason == "the agent is stopped"
 
 
 class TestTheBrokerComesAndGoes:
@@ -99,6 +100,7 @@ class TestTheBrokerComesAndGoes:
         broker.is_mute = False
         eventually(lambda: len(broker.hellos) >= 2)
         eventually(lambda: agent.service.is_connected)
+        assert {hello.node for hello in broker.hellos} == {"node"}
 
     def test_while_it_is_away_slices_are_served(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         broker.assign("s")
@@ -186,6 +188,7 @@ class TestWorkers:
         agent.open(broker.lease("s"))
         broker.assign("s", epoch=2, compute_pct=33, memory_mib=128)
         eventually(lambda: '["change",33,128,' in agent.heard("s"))
+        assert agent.heard("s").count('["change"') == 1
 
     def test_whether_a_slice_can_shrink_is_its_workers_word(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         broker.assign("s")
@@ -226,6 +229,7 @@ class TestWorkers:
         broker.revoke("s-deaf")
         eventually(lambda: "Stop" in agent.heard("s-deaf"))
         eventually(lambda: not psutil.pid_exists(pid))
+        assert agent.pids("s-deaf") == [pid]
 
     def test_a_lost_holder_is_reported_until_the_broker_acts(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         (agent.models / "leave").touch()
@@ -235,6 +239,7 @@ class TestWorkers:
         broker.revoke("s", "its holder is gone")
         seen = len(broker.beats)
         eventually(lambda: len(broker.beats) > seen + 1 and not broker.beats[-1].lost)
+        assert {row.slice_id for beat in broker.beats for row in beat.lost} == {"s"}
 
     def test_use_travels_with_the_beat_once(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         (agent.models / "work").touch()

@@ -103,7 +103,8 @@ def test_a_hanging_worker_is_killed_at_once(supervise: Callable[[str], Superviso
     supervisor.kill(worker, 0)
     supervisor.reap(0)
     wait_for_end(supervisor, worker)
-    eventually(lambda: supervisor.reap(0))
+    (gone,) = eventually(lambda: supervisor.reap(0))
+    assert gone.worker is worker
 
 
 def test_a_program_that_cannot_be_started_is_a_lost_worker(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gpupool_wire.tensors import ValueSpec
 from gpupool_wire.units import COMPUTE_MAX_PCT, COMPUTE_MIN_PCT, MEMORY_MAX_MIB, Hold, Policy
 
 #: Raised whenever a peer of the previous version could misread this one.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, Meta(max_length=65_536)]
@@ -526,9 +526,9 @@ class Usage(Message, frozen=True, kw_only=True):
     calls: Count
     #: Achieved share over the last ten seconds, in thousandths of a per cent.
     achieved_millipct: Count = 0
+    sessions: Count = 0
     #: Time its calls waited for their share in the last ten seconds.
     throttled_10s_ns: Count = 0
-    sessions: Count = 0
 
 
 class Leave(Message, frozen=True, kw_only=True):

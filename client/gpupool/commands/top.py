@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpupool.commands.output import PIPE_COLUMNS, Column, Http, Json, Row, field, make_table, print_json
-from gpupool.commands.slices import broker_rest
+from gpupool.commands.slices import DEVICE_COLUMNS, broker_rest
 from gpupool_wire.units import MIB
 
 if TYPE_CHECKING:
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
     from gpupool.rest import RestClient
 
-DEVICES: tuple[Column, ...] = (
-    ("node", field("node")),
-    ("device", field("device")),
-    ("state", field("state")),
-    ("busy %", lambda row: f"{row['busy_pct']:.1f}"),
-    ("given out %", field("compute_allocated_pct")),
-    ("given out MiB", field("memory_allocated_mib")),
-    ("of MiB", field("memory_mib")),
-    ("slices", field("slices")),
-)
 SLICES: tuple[Column, ...] = (
     ("slice", field("slice_id")),
     ("tenant", field("tenant")),
@@ -94,6 +84,6 @@ def _picture(devices: Sequence[Row], slices: Sequence[Row]) -> Group:
     from rich.console import Group
 
     return Group(
-        make_table(devices, DEVICES) if devices else "no node has joined yet: start one with `gpupool agent`",
+        make_table(devices, DEVICE_COLUMNS) if devices else "no node has joined yet: start one with `gpupool agent`",
         make_table(slices, SLICES) if slices else "no slice is held",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from gpupool_wire.errors import ExecutionFailed, GpupoolError, ModelRejected
 
 #: "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : ", which precedes the text of every status.
 STATUS = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
-#: Exceptions of Python that ONNX Runtime's binding lets through; any other name becomes RuntimeError.
-_BUILTIN = ("RuntimeError", "ValueError", "TypeError", "MemoryError", "OverflowError", "NotImplementedError")
+#: Exceptions of Python that ONNX Runtime raises and a worker passes on by name. What a peer names is looked up here and nowhere
+#: else, so that it cannot choose what is raised in its caller's process; any other name becomes RuntimeError.
+_BUILTIN = {kind.__name__: kind for kind in (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)}
 #: Parsing has one text for bytes and another for files.
 _PARSING = ("Failed to load model because protobuf parsing failed.", "Protobuf parsing failed.")
 #: What ONNX Runtime says once a model is loaded and its nodes are matched with kernels; files and bytes read the same there.
@@ -35,8 +35,8 @@ def ort_error(name: str, message: str) -> Exception:
     from gpupool.onnxruntime.wheel import exceptions
 
     kind = getattr(exceptions(), name, None)
-    if kind is None and name in _BUILTIN:
-        kind = getattr(builtins, name)
+    if kind is None:
+        kind = _BUILTIN.get(name)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         return RuntimeError(message)
     return kind(message)

@@ -108,7 +108,7 @@ class OpenedModel:
     def _remote(self) -> RemoteModel:
         """The opened model."""
         if self._model is None:
-            raise RuntimeError("this session was never opened: its constructor failed")
+            raise RuntimeError("the session was never opened: its constructor failed")
         return self._model
 
     @property

@@ -105,7 +105,7 @@ class InferenceSession(OpenedModel):
             raise RuntimeError(f"Error in execution: {status_text(error)}") from error
 
     def io_binding(self) -> IOBinding:
-        """Return a binding for this session."""
+        """Return a binding for the session's inputs and outputs."""
         return IOBinding(self)
 
     def create_ortvalue_from_shape_and_type(

@@ -278,7 +278,7 @@ def test_calls_before_joining_are_refused(shared_worker: StandaloneWorker, conne
 
 
 def test_joining_twice_is_out_of_order(client: Any) -> None:
-    client.send(m.Join(version=1, ticket=b"0" * 32))
+    client.send(m.Join(version=m.PROTOCOL_VERSION, ticket=b"0" * 32))
     assert isinstance(failure(client), LocalProtocolError)
     assert isinstance(client.ask(m.Ping(call_id=3)), m.Pong)
 
@@ -540,9 +540,9 @@ def test_a_killed_client_is_noticed_within_the_limit(start_worker: Start) -> Non
     script = (
         "import sys, zmq, time\n"
         "from gpupool_wire.codec import encode\n"
-        "from gpupool_wire.messages import Join\n"
+        "from gpupool_wire.messages import PROTOCOL_VERSION, Join\n"
         "s = zmq.Context().socket(zmq.DEALER); s.connect(sys.argv[1])\n"
-        "s.send_multipart(encode(Join(version=1, ticket=bytes.fromhex(sys.argv[2])))); s.recv_multipart()\n"
+        "s.send_multipart(encode(Join(version=PROTOCOL_VERSION, ticket=bytes.fromhex(sys.argv[2])))); s.recv_multipart()\n"
         "print('joined', flush=True); time.sleep(60)\n"
     )
     doomed = subprocess.Popen([sys.executable, "-c", script, worker.address, ticket.hex()], stdout=subprocess.PIPE)
