@@ -26,6 +26,7 @@ from gpupool_wire.messages import (
     AgentToBroker,
     Beat,
     Bye,
+    CancelRequest,
     ClientToBroker,
     Failed,
     Hello,
@@ -162,6 +163,15 @@ class Gateway:
                     slice_id=message.slice_id,
                     request_id=message.request_id,
                     error=None if error is None else from_info(error),
+                )
+            case CancelRequest():
+                return e.CancelRequested(
+                    now_ms=now_ms,
+                    at_ms=at_ms,
+                    caller=None,
+                    tenant=peer.may_touch,
+                    request_id=message.request_id,
+                    by=peer.name or "its caller",
                 )
         return self._request(WireCaller(identity, message.call_id, type(message)), peer, message, now_ms, at_ms)
 

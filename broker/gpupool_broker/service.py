@@ -37,6 +37,7 @@ from gpupool_wire.messages import (
     Assign,
     BeatAnswer,
     Failed,
+    GangGranted,
     Lease,
     Message,
     ReleaseSlice,
@@ -206,7 +207,7 @@ class Broker:
             # The store does not even give what it has: keep the memory, and keep refusing until it does.
             self.pool = known
             log.exception("the store cannot be read", extra={"action": "store_unreadable"})
-        self.pool.waiting, self.pool.shrinks = known.waiting, known.shrinks
+        self.pool.waiting, self.pool.shrinks, self.pool.claim = known.waiting, known.shrinks, known.claim
         for effect in effects:
             caller = getattr(effect, "caller", None)
             if caller is not None:
@@ -238,6 +239,14 @@ class Broker:
                 self._gateway.tell_node(effect.node, shrink)
             case e.AnswerSlice(caller=Future() as future):
                 future.set_result(self.pool.slices[effect.slice_id])
+            case e.AnswerGang(caller=Future() as future):
+                future.set_result([self.pool.slices[slice_id] for slice_id in effect.slice_ids])
+            case e.AnswerDone(caller=Future() as future):
+                future.set_result(effect.value)
+            case e.AnswerGang(caller=WireCaller() as caller):
+                members = [self._granted(caller.call_id, self.pool.slices[slice_id]) for slice_id in effect.slice_ids]
+                granted = GangGranted(call_id=caller.call_id, gang_id=effect.gang_id, members=members)
+                self._gateway.tell(caller.identity, granted)
             case e.AnswerNode(caller=Future() as future):
                 future.set_result(self.pool.nodes[effect.node])
             case e.AnswerTenant(caller=Future() as future):

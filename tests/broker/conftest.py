@@ -22,6 +22,7 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.invariants import check
 from gpupool_broker.core.placement import DEFAULT_POLICY, Placer
 from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.scheduling import Rules
 from gpupool_wire import codec
 from gpupool_wire import messages as m
 from gpupool_wire.codec import encode
@@ -33,9 +34,9 @@ from gpupool_wire.units import Hold, Policy
 class PoolDriver:
     """Feeds a pool events at a clock of its own, applies and keeps the facts, as the service does."""
 
-    def __init__(self, policy: str = DEFAULT_POLICY) -> None:
+    def __init__(self, policy: str = DEFAULT_POLICY, rules: Rules | None = None) -> None:
         numbers = itertools.count(1)
-        self.pool = Pool(lambda: f"s{next(numbers)}", Placer(policy))
+        self.pool = Pool(lambda: f"s{next(numbers)}", Placer(policy), rules)
         self.journal: list[f.Fact] = []
         self.now_ms = 1_000
         self._callers = itertools.count(1)
@@ -69,6 +70,7 @@ class PoolDriver:
         request_id: str | None = None,
         wait_ms: int = 0,
         kind: str | None = None,
+        **more: object,
     ) -> list[e.Effect]:
         number = next(self._callers)
         message = RequestSlice(
@@ -80,6 +82,7 @@ class PoolDriver:
             hold=Hold.ATTACHED,
             kind=kind,
             wait_ms=wait_ms,
+            **more,  # type: ignore[arg-type]
         )
         return self.send(e.SliceRequested(**self.stamp(), caller=number, tenant=tenant, holder="test", request=message))
 
@@ -130,6 +133,7 @@ class PoolDriver:
         slices: int | None = None,
         *,
         revision: int | None = None,
+        **more: int | None,
     ) -> list[e.Effect]:
         return self.send(
             e.QuotaRequested(
@@ -141,8 +145,58 @@ class PoolDriver:
                 memory_mib=memory,
                 slices=slices,
                 revision=revision,
+                **more,
             )
         )
+
+    def cancel(self, request_id: str, tenant: str | None = "t", caller: object = "c") -> list[e.Effect]:
+        return self.send(e.CancelRequested(**self.stamp(), caller=caller, tenant=tenant, request_id=request_id, by="its caller"))
+
+    def pause(self, slice_id: str, tenant: str | None = "t") -> list[e.Effect]:
+        return self.send(
+            e.PauseRequested(
+                **self.stamp(), caller="c", tenant=tenant, slice_id=slice_id, request_id=f"p{next(self._callers)}", by="admin"
+            )
+        )
+
+    def resume(self, slice_id: str, tenant: str | None = "t") -> list[e.Effect]:
+        return self.send(
+            e.ResumeRequested(
+                **self.stamp(), caller="c", tenant=tenant, slice_id=slice_id, request_id=f"p{next(self._callers)}", by="admin"
+            )
+        )
+
+    def reserve(
+        self,
+        tenant: str = "t",
+        count: int = 1,
+        compute: int = 50,
+        memory: int = 1024,
+        *,
+        after_ms: int = 0,
+        for_ms: int = 600_000,
+        project: str = "",
+    ) -> list[e.Effect]:
+        start = self.stamp()["at_ms"] + after_ms
+        return self.send(
+            e.ReservationRequested(
+                **self.stamp(),
+                caller="c",
+                by="admin",
+                request_id=f"v{next(self._callers)}",
+                tenant=tenant,
+                project=project,
+                count=count,
+                compute_pct=compute,
+                memory_mib=memory,
+                kind=None,
+                start_at_ms=start,
+                end_at_ms=start + for_ms,
+            )
+        )
+
+    def unreserve(self, reservation_id: str) -> list[e.Effect]:
+        return self.send(e.ReservationCancelled(**self.stamp(), caller="c", by="admin", reservation_id=reservation_id))
 
     def beat(self, node: str = "node-1", **changes: object) -> list[e.Effect]:
         return self.send(e.AgentBeat(**self.stamp(), caller="agent", node=node, seq=1, **changes))  # type: ignore[arg-type]

@@ -66,7 +66,11 @@ def test_tensor_frames_follow_the_header_untouched() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"compute_pct": 0},
+        {"compute_pct": -1},
+        {"priority": 101},
+        {"project": "a/b"},
+        {"count": 0},
+        {"models": ["m"] * 17},
         {"compute_pct": 101},
         {"compute_pct": 0.9999},
         {"compute_pct": "10"},

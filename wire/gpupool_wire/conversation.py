@@ -67,8 +67,8 @@ def _table(
 CLIENT_AND_BROKER = _table(
     m.Hello,
     m.Welcome,
-    caller=(m.RequestSlice, m.LocateSlice, m.ResizeSlice, m.ReleaseSlice, m.Ping),
-    host=(m.SliceGranted, m.SliceResized, m.SliceReleased, m.Pong, m.Failed),
+    caller=(m.RequestSlice, m.CancelRequest, m.LocateSlice, m.ResizeSlice, m.ReleaseSlice, m.Ping),
+    host=(m.SliceGranted, m.GangGranted, m.SliceResized, m.SliceReleased, m.Pong, m.Failed),
 )
 AGENT_AND_BROKER = _table(
     m.AgentHello,

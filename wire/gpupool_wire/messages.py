@@ -19,19 +19,36 @@ from msgspec import Meta
 from gpupool_wire.errors import ErrorInfo
 from gpupool_wire.limits import CHUNK_BYTES, MAX_MODEL_BYTES, MAX_NAME_CHARS
 from gpupool_wire.tensors import ValueSpec
-from gpupool_wire.units import COMPUTE_MAX_PCT, COMPUTE_MIN_PCT, MEMORY_MAX_MIB, Hold, Policy
+from gpupool_wire.units import (
+    COMPUTE_MAX_PCT,
+    COMPUTE_MIN_PCT,
+    GPUS_MAX,
+    MEMORY_MAX_MIB,
+    PRIORITY_MAX,
+    PRIORITY_USUAL,
+    Apart,
+    Arrange,
+    Hold,
+    Policy,
+)
 
 #: Raised whenever a peer of the previous version could misread this one.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, Meta(max_length=65_536)]
 Compute = Annotated[int, Meta(ge=COMPUTE_MIN_PCT, le=COMPUTE_MAX_PCT)]
+#: Compute that may be said in another way, or not at all: 0.
+Share = Annotated[int, Meta(ge=0, le=COMPUTE_MAX_PCT)]
 Memory = Annotated[int, Meta(ge=1, le=MEMORY_MAX_MIB)]
 Epoch = Annotated[int, Meta(ge=0, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Key = Annotated[str, Meta(max_length=512)]
+#: A project within a tenant; its account is "tenant/project".
+Project = Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern="^[^/]*$")]
+#: Models, labels and versions one request may name.
+MAX_CONSTRAINTS = 16
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=str.lower):
@@ -109,7 +126,8 @@ class RequestSlice(Message, frozen=True, kw_only=True):
 
     call_id: Count
     request_id: Name
-    compute_pct: Compute
+    #: 0 where `tflops` says it.
+    compute_pct: Share
     memory_mib: Memory
     policy: Policy = Policy.FIXED
     hold: Hold = Hold.ATTACHED
@@ -119,6 +137,33 @@ class RequestSlice(Message, frozen=True, kw_only=True):
     wait_ms: Count = 0
     label: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
     client_key: Key = ""
+    #: An elastic slice has `compute_pct` at least, and up to this where the device is idle; 0 keeps to `compute_pct`.
+    compute_max_pct: Share = 0
+    #: Compute in normalised units: each device's share follows from its label `tflops`.
+    tflops: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    #: So many devices, all or none. Answered by GangGranted where it is more than one.
+    count: Annotated[int, Meta(ge=1, le=GPUS_MAX)] = 1
+    arrange: Arrange = Arrange.PACK
+    project: Project = ""
+    priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = PRIORITY_USUAL
+    #: Any of these GPU models.
+    models: Annotated[list[Name], Meta(max_length=MAX_CONSTRAINTS)] = []
+    #: Labels of the device or its node.
+    node_labels: Annotated[dict[Name, str], Meta(max_length=MAX_CONSTRAINTS)] = {}
+    #: Labels that are versions, such as driver or compute_capability.
+    at_least: Annotated[dict[Name, str], Meta(max_length=MAX_CONSTRAINTS)] = {}
+    #: On the node of this slice.
+    near: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+    #: Apart from the account's slices with the same label.
+    apart: Apart = Apart.NO
+    #: Out of this reservation.
+    reservation: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+
+
+class CancelRequest(Message, frozen=True, kw_only=True):
+    """Nobody waits for this request any more. There is no answer of its own: the request's is a refusal, if it still waited."""
+
+    request_id: Name
 
 
 class SliceGranted(Message, frozen=True, kw_only=True):
@@ -137,6 +182,14 @@ class SliceGranted(Message, frozen=True, kw_only=True):
     policy: Policy
     #: The agent's door: "tcp://host:port", or "curve://KEY@host:port" where it is encrypted.
     door: Name
+
+
+class GangGranted(Message, frozen=True, kw_only=True):
+    """The slices of one request for several devices, all granted at once."""
+
+    call_id: Count
+    gang_id: Name
+    members: Annotated[list[SliceGranted], Meta(max_length=GPUS_MAX)]
 
 
 class LocateSlice(Message, frozen=True, kw_only=True):
@@ -195,8 +248,8 @@ class Pong(Message, frozen=True, kw_only=True):
     call_id: Count
 
 
-ClientToBroker = Hello | RequestSlice | LocateSlice | ResizeSlice | ReleaseSlice | Ping
-BrokerToClient = Welcome | SliceGranted | SliceResized | SliceReleased | Pong | Failed
+ClientToBroker = Hello | RequestSlice | CancelRequest | LocateSlice | ResizeSlice | ReleaseSlice | Ping
+BrokerToClient = Welcome | SliceGranted | GangGranted | SliceResized | SliceReleased | Pong | Failed
 
 
 # ── agent → broker, broker → agent ──────
@@ -234,6 +287,11 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: Memory
     policy: Policy
     hold: Hold
+    #: It keeps its memory and gets no turn of the device until this is false again.
+    is_paused: bool = False
+    #: Why it will be taken back soon, and when (ms from now); empty where it will not.
+    notice: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+    notice_ms: Count = 0
 
 
 class AgentWelcome(Message, frozen=True, kw_only=True):

@@ -17,6 +17,11 @@ COMPUTE_MIN_PCT = 1
 COMPUTE_MAX_PCT = 100
 #: 64 TiB: larger than any device, small enough that sums stay far inside 64 bits.
 MEMORY_MAX_MIB = 64 * 1024 * 1024
+#: A request's priority: higher ones are served first. Above the usual one an account needs to be entitled.
+PRIORITY_USUAL = 50
+PRIORITY_MAX = 100
+#: Devices of one request: more than any machine has, few enough to be weighed at once.
+GPUS_MAX = 256
 
 _SUFFIX_BYTES = {
     "b": 1,
@@ -52,6 +57,23 @@ class Hold(StrEnum):
     ATTACHED = "attached"
     #: Stays until somebody releases it (REST, CLI, web page).
     HELD = "held"
+
+
+class Arrange(StrEnum):
+    """Where the devices of one request for several are, seen from each other."""
+
+    #: On as few nodes as possible.
+    PACK = "pack"
+    #: On as many nodes as possible.
+    SPREAD = "spread"
+
+
+class Apart(StrEnum):
+    """What a slice does not share with its account's other slices of the same label."""
+
+    NO = "no"
+    DEVICE = "device"
+    NODE = "node"
 
 
 def parse_memory(value: int | str) -> int:
@@ -97,6 +119,20 @@ def parse_compute(value: int | str) -> int:
     if not COMPUTE_MIN_PCT <= value <= COMPUTE_MAX_PCT:
         raise UsageError(f"compute must be {COMPUTE_MIN_PCT} to {COMPUTE_MAX_PCT} per cent of one device, not {value}")
     return value
+
+
+def parse_elastic(value: int | str) -> tuple[int, int]:
+    """Return the least and the most of a size that follows what is idle, such as "10..50"; (25, 0) for a plain 25.
+
+    Raises UsageError where it is neither, or the most is below the least.
+    """
+    least, dots, most = value.partition("..") if isinstance(value, str) else (value, "", "")
+    if not dots:
+        return parse_compute(value), 0
+    low, high = parse_compute(least), parse_compute(most.removesuffix("%"))
+    if high < low:
+        raise UsageError(f"compute {value!r} has its most below its least: write it as {high}..{low}")
+    return low, high if high > low else 0
 
 
 def format_memory(mib: int) -> str:

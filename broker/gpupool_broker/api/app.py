@@ -199,7 +199,7 @@ def _add_queue(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN4
         return broker.read(
             lambda pool: [
                 shapes.waiting_shape(position, waiting)
-                for position, waiting in enumerate(pool.waiting, 1)
+                for position, waiting in enumerate(pool.waiting.in_order(pool.standing), 1)
                 if token.role != TENANT or waiting.event.tenant == token.tenant
             ]
         )

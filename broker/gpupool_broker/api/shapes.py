@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpupool_broker.core.pool import Pool, Waiting
+from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.queue import Waiting
 from gpupool_broker.core.quotas import Held, Quota
 from gpupool_broker.core.state import Device, Lately, Node, Slice
 from gpupool_broker.store.sql import Token

@@ -133,6 +133,83 @@ class QuotaRequested(Event):
     memory_mib: int | None = None
     slices: int | None = None
     revision: int | None = None
+    guaranteed_pct: int | None = None
+    guaranteed_mib: int | None = None
+    max_priority: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelRequested(Event):
+    """Nobody waits for a request any more. `tenant` None may cancel every request; `caller` None wants no answer."""
+
+    caller: Caller | None
+    tenant: str | None
+    request_id: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallerLeft(Event):
+    """Whoever asked is gone: what it waits for is granted to nobody."""
+
+    caller: Caller
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PauseRequested(Event):
+    """Somebody wants a slice to stand still, keeping its memory. `tenant` None may touch every slice."""
+
+    caller: Caller
+    tenant: str | None
+    slice_id: str
+    request_id: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResumeRequested(Event):
+    """Somebody wants a paused slice to go on."""
+
+    caller: Caller
+    tenant: str | None
+    slice_id: str
+    request_id: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReservationRequested(Event):
+    """An admin wants room kept for an account in a window of wall clock time."""
+
+    caller: Caller
+    by: str
+    request_id: str
+    tenant: str
+    project: str
+    count: int
+    compute_pct: int
+    memory_mib: int
+    kind: str | None
+    start_at_ms: int
+    end_at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReservationCancelled(Event):
+    """An admin does not want a reservation any more."""
+
+    caller: Caller
+    by: str
+    reservation_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DefragRequested(Event):
+    """An admin wants idle slices moved together. `at_most` is a share of all slices in per cent."""
+
+    caller: Caller
+    by: str
+    at_most_pct: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +233,23 @@ class AnswerSlice(Effect):
 
     caller: Caller
     slice_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerGang(Effect):
+    """Tell the caller about the slices of one request for several devices."""
+
+    caller: Caller
+    gang_id: str
+    slice_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerDone(Effect):
+    """Tell the caller that it is done, with an id or a value of the core's to show for it."""
+
+    caller: Caller
+    value: object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from gpupool_wire.messages import DeviceInfo
-from gpupool_wire.units import Hold, Policy
+from gpupool_wire.units import PRIORITY_USUAL, Hold, Policy
 
 #: Of the facts below. Written with every record, so that a newer broker can read an older journal.
 SCHEMA_VERSION = 1
@@ -55,13 +55,17 @@ class NodeUncordoned(Fact, frozen=True, kw_only=True):
 
 
 class QuotaSet(Fact, frozen=True, kw_only=True):
-    """A tenant may hold so much at most; None limits nothing."""
+    """An account may hold so much at most, and at least so much when it asks; None limits, and guarantees, nothing."""
 
+    #: A tenant, or a project as "tenant/project".
     tenant: str
     by: str
     compute_pct: int | None = None
     memory_mib: int | None = None
     slices: int | None = None
+    guaranteed_pct: int | None = None
+    guaranteed_mib: int | None = None
+    max_priority: int | None = None
 
 
 class SliceGranted(Fact, frozen=True, kw_only=True):
@@ -81,6 +85,21 @@ class SliceGranted(Fact, frozen=True, kw_only=True):
     label: str = ""
     holder: str = ""
     client_key: str = ""
+    project: str = ""
+    priority: int = PRIORITY_USUAL
+    #: The range of an elastic slice; 0 and 0 for one that keeps its size.
+    compute_min_pct: int = 0
+    compute_max_pct: int = 0
+    #: The request for several devices it belongs to.
+    gang: str = ""
+    reservation: str = ""
+    #: How long the request was in the queue.
+    waited_ms: int = 0
+    #: What its device has to be, wherever it is placed again.
+    tflops: int = 0
+    models: list[str] = []
+    node_labels: dict[str, str] = {}
+    at_least: dict[str, str] = {}
 
 
 class SliceResized(Fact, frozen=True, kw_only=True):
@@ -91,6 +110,71 @@ class SliceResized(Fact, frozen=True, kw_only=True):
     compute_pct: int
     memory_mib: int
     request_id: str = ""
+    #: Why, where nobody asked for it: an elastic slice follows what is idle.
+    reason: str = ""
+
+
+class SlicePaused(Fact, frozen=True, kw_only=True):
+    """A slice keeps its memory and gives up its compute for a while."""
+
+    slice_id: str
+    epoch: int
+    #: Who said so: an admin, its tenant, or the scheduler.
+    by: str
+    reason: str
+    request_id: str = ""
+
+
+class SliceResumed(Fact, frozen=True, kw_only=True):
+    """A paused slice has its compute again."""
+
+    slice_id: str
+    epoch: int
+    by: str
+    request_id: str = ""
+
+
+class SliceNoticed(Fact, frozen=True, kw_only=True):
+    """A slice was told that it will be evicted; an empty reason takes that back."""
+
+    slice_id: str
+    epoch: int
+    reason: str
+    notice_ms: int = 0
+    #: The request that needs its room.
+    request_id: str = ""
+
+
+class ReservationMade(Fact, frozen=True, kw_only=True):
+    """Room on so many devices is kept for an account from `start_ms` to `end_ms` (wall clock)."""
+
+    reservation_id: str
+    tenant: str
+    by: str
+    count: int
+    compute_pct: int
+    memory_mib: int
+    start_ms: int
+    end_ms: int
+    project: str = ""
+    kind: str | None = None
+    request_id: str = ""
+
+
+class ReservationHeld(Fact, frozen=True, kw_only=True):
+    """One device's worth of a reservation is kept from now on, under an id like a slice's."""
+
+    reservation_id: str
+    slice_id: str
+    node: str
+    device: str
+
+
+class ReservationEnded(Fact, frozen=True, kw_only=True):
+    """A reservation is over, or was cancelled."""
+
+    reservation_id: str
+    reason: str
 
 
 class SliceMoved(Fact, frozen=True, kw_only=True):
@@ -100,6 +184,8 @@ class SliceMoved(Fact, frozen=True, kw_only=True):
     epoch: int
     node: str
     device: str
+    #: Its size there; None where that is what it was.
+    compute_pct: int | None = None
 
 
 class SliceStranded(Fact, frozen=True, kw_only=True):
@@ -115,7 +201,7 @@ class SliceEnded(Fact, frozen=True, kw_only=True):
 
     slice_id: str
     epoch: int
-    #: "released", "expired" or "lost".
+    #: "released", "expired", "lost" or "evicted".
     how: str
     reason: str = ""
     request_id: str = ""
@@ -138,6 +224,12 @@ AnyFact = (
     | QuotaSet
     | SliceGranted
     | SliceResized
+    | SlicePaused
+    | SliceResumed
+    | SliceNoticed
+    | ReservationMade
+    | ReservationHeld
+    | ReservationEnded
     | SliceMoved
     | SliceStranded
     | SliceEnded

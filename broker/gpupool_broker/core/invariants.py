@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from gpupool_broker.core.pool import Pool
-from gpupool_broker.core.quotas import Held
-from gpupool_broker.core.state import SliceState
+from gpupool_broker.core.quotas import path_of
 
 
 class InvariantBroken(AssertionError):
@@ -17,36 +16,59 @@ def check(pool: Pool) -> None:
     for node in pool.nodes.values():
         for device in node.devices.values():
             held = [pool.slices[slice_id] for slice_id in device.slices]
-            compute = sum(slice_.compute_pct for slice_ in held)
+            compute = sum(slice_.taken_pct for slice_ in held)
+            surplus = sum(slice_.surplus_pct for slice_ in held)
             memory = sum(device.booked_mib(slice_.memory_mib) for slice_ in held)
             where = f"{device.info.device} on {node.node}"
             _hold(compute <= 100 and memory <= device.info.memory_mib, f"{where} promises {compute} % and {memory} MiB")
             _hold(device.compute_free_pct == 100 - compute, f"{where} counts {device.compute_free_pct} % free of {100 - compute}")
             _hold(device.memory_free_mib == device.info.memory_mib - memory, f"{where} counts {device.memory_free_mib} MiB free")
+            _hold(device.surplus_pct == surplus, f"{where} counts {device.surplus_pct} % of surplus, it is {surplus} %")
             for slice_ in held:
                 _hold(slice_.slice_id not in seen, f"slice {slice_.slice_id} is held twice")
                 _hold(
                     (slice_.node, slice_.device) == (node.node, device.info.device),
                     f"slice {slice_.slice_id} thinks it is elsewhere",
                 )
-                _hold(slice_.state is SliceState.LIVE, f"slice {slice_.slice_id} is {slice_.state} and holds resources")
+                _hold(slice_.state.has_place, f"slice {slice_.slice_id} is {slice_.state} and holds resources")
                 seen.add(slice_.slice_id)
     for slice_ in pool.slices.values():
         _hold(
-            (slice_.slice_id in seen) == (slice_.state is SliceState.LIVE),
+            (slice_.slice_id in seen) == slice_.state.has_place,
             f"slice {slice_.slice_id} is {slice_.state} with no place",
         )
         _hold(
             slice_.state.is_over == (slice_.ended_ms is not None),
             f"slice {slice_.slice_id} is {slice_.state}, ended {slice_.ended_ms}",
         )
-    for tenant in {slice_.tenant for slice_ in pool.slices.values()} | set(pool.quotas.held):
-        theirs = [slice_ for slice_ in pool.slices.values() if slice_.tenant == tenant and not slice_.state.is_over]
-        sums = sum(s.compute_pct for s in theirs), sum(s.memory_mib for s in theirs), len(theirs)
-        counted = pool.quotas.held.get(tenant, Held())
-        _hold(sums == (counted.compute_pct, counted.memory_mib, counted.slices), f"{tenant} holds {sums}, counted is {counted}")
+    _check_accounts(pool)
+    for slice_id in pool.elastic:
+        slice_ = pool.slices[slice_id]
+        in_range = slice_.compute_min_pct <= slice_.compute_pct <= slice_.compute_max_pct
+        _hold(in_range, f"elastic slice {slice_id} has {slice_.compute_pct} %, outside its range")
+    for reservation_id, ids in pool.reserved.items():
+        count = pool.reservations[reservation_id].count
+        _hold(len(ids) <= count, f"reservation {reservation_id} of {count} has {len(ids)} devices")
     for waiting in pool.waiting:
         _hold(bool(waiting.reason), f"request {waiting.event.request.request_id} waits without a reason")
+
+
+def _check_accounts(pool: Pool) -> None:
+    sums: dict[str, tuple[int, int, int, int]] = {}
+    for slice_ in pool.slices.values():
+        if not slice_.state.is_over:
+            for name in path_of(slice_.account):
+                compute, memory, slices, surplus = sums.get(name, (0, 0, 0, 0))
+                sums[name] = (
+                    compute + slice_.taken_pct,
+                    memory + slice_.memory_mib,
+                    slices + 1,
+                    surplus + slice_.surplus_pct,
+                )
+    for name in sums | pool.quotas.held:
+        held = pool.quotas.holds(name)
+        counted = held.compute_pct, held.memory_mib, held.slices, held.surplus_pct
+        _hold(sums.get(name, (0, 0, 0, 0)) == counted, f"{name} holds {sums.get(name)}, counted is {counted}")
 
 
 def _hold(truth: bool, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What happens to slices once they are granted: they change their size, move, and end, and what they used is added up.
+"""What happens to slices once they are granted: they change their size, pause, move, and end, and what they used is added up.
 
 Decisions without events: `Pool` says when, these methods say what follows. They read the books and change nothing of them; what
 they keep beside is clocks, and use that is not journalled yet.
@@ -10,6 +10,7 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.books import Books
 from gpupool_broker.core.draining import Draining
+from gpupool_broker.core.elastic import shrunk
 from gpupool_broker.core.placement import Ask, Placer, Plan
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_wire.errors import Conflict, LeaseLost, NotFound, SliceRefused
@@ -21,6 +22,7 @@ ROLLUP_MS = 10_000
 
 Facts = list[f.Fact]
 Effects = list[e.Effect]
+Outcome = tuple[Facts, Effects]
 
 
 class Lives(Books):
@@ -32,7 +34,10 @@ class Lives(Books):
         #: By slice: since when, device ns, throttled ns and calls that are not journalled yet.
         self._unrolled: dict[str, tuple[int, int, int, int]] = {}
 
-    def _resize(self, slice_: Slice, event: e.ResizeRequested, now: e.Event, compute: int, memory: int) -> tuple[Facts, Effects]:
+    # ── sizes ──────
+
+    def _resize(self, slice_: Slice, event: e.ResizeRequested, now: e.Event, compute: int, memory: int) -> Outcome:
+        facts, effects = self._room_on(self._device_of(slice_), compute - slice_.compute_pct, now, but=slice_)
         fact = f.SliceResized(
             at_ms=now.at_ms,
             slice_id=slice_.slice_id,
@@ -43,32 +48,89 @@ class Lives(Books):
         )
         assignment = assignment_of(slice_, epoch=fact.epoch, compute_pct=compute, memory_mib=memory)
         answer = e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)
-        return [fact], [e.AssignSlice(node=slice_.node, slice=assignment), answer]
+        return [*facts, fact], [*effects, e.AssignSlice(node=slice_.node, slice=assignment), answer]
 
-    def _end(self, slice_: Slice, event: e.Event, how: str, reason: str, request_id: str = "") -> tuple[Facts, Effects]:
+    def _room_on(self, device: Device, compute_pct: int, event: e.Event, *, but: Slice | None = None) -> Outcome:
+        """Take back from the elastic slices of a device what is missing for `compute_pct` more."""
+        missing = compute_pct - device.compute_free_pct
+        if missing <= 0 or not device.surplus_pct:
+            return [], []
+        elastic = (self.slices[i] for i in device.slices if i in self.elastic)
+        return self._set_sizes(shrunk((s for s in elastic if s is not but), missing), event, "somebody asked for its surplus")
+
+    def _set_sizes(self, sizes: dict[str, int], event: e.Event, reason: str) -> Outcome:
+        facts: Facts = []
+        effects: Effects = []
+        for slice_id, compute in sizes.items():
+            slice_ = self.slices[slice_id]
+            epoch = slice_.epoch + 1
+            facts.append(
+                f.SliceResized(
+                    at_ms=event.at_ms,
+                    slice_id=slice_id,
+                    epoch=epoch,
+                    compute_pct=compute,
+                    memory_mib=slice_.memory_mib,
+                    reason=reason,
+                )
+            )
+            effects.append(e.AssignSlice(node=slice_.node, slice=assignment_of(slice_, epoch=epoch, compute_pct=compute)))
+        return facts, effects
+
+    def _pause(self, slice_: Slice, event: e.Event, by: str, reason: str, request_id: str = "") -> Outcome:
+        epoch = slice_.epoch + 1
+        fact = f.SlicePaused(
+            at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, by=by, reason=reason, request_id=request_id
+        )
+        return [fact], [e.AssignSlice(node=slice_.node, slice=assignment_of(slice_, epoch=epoch, is_paused=True))]
+
+    def _resume(self, slice_: Slice, event: e.Event, by: str, request_id: str = "") -> Outcome:
+        """Let a paused slice go on; its device has room for it."""
+        facts, effects = self._room_on(self._device_of(slice_), slice_.compute_pct, event)
+        epoch = slice_.epoch + 1
+        fact = f.SliceResumed(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, by=by, request_id=request_id)
+        assignment = assignment_of(slice_, epoch=epoch, is_paused=False)
+        return [*facts, fact], [*effects, e.AssignSlice(node=slice_.node, slice=assignment)]
+
+    def _notice(self, slice_: Slice, event: e.Event, reason: str, notice_ms: int = 0, request_id: str = "") -> Outcome:
+        """Tell a slice that it will be evicted; with an empty reason, that it will not."""
+        epoch = slice_.epoch + 1
+        fact = f.SliceNoticed(
+            at_ms=event.at_ms,
+            slice_id=slice_.slice_id,
+            epoch=epoch,
+            reason=reason,
+            notice_ms=notice_ms,
+            request_id=request_id,
+        )
+        assignment = assignment_of(slice_, epoch=epoch, notice=reason[:512], notice_ms=notice_ms)
+        return [fact], [e.AssignSlice(node=slice_.node, slice=assignment)]
+
+    # ── ends ──────
+
+    def _end(self, slice_: Slice, event: e.Event, how: str, reason: str, request_id: str = "") -> Outcome:
         epoch = slice_.epoch + 1
         facts = self._roll_up(slice_.slice_id, event)
         facts.append(
             f.SliceEnded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, how=how, reason=reason, request_id=request_id)
         )
-        if slice_.state is SliceState.STRANDED:
+        if slice_.state is not SliceState.LIVE:
             return facts, []
         return facts, [e.RevokeSlice(node=slice_.node, slice_id=slice_.slice_id, epoch=epoch, reason=reason)]
 
-    def _lose_node(self, node: Node, event: e.Event, reason: str) -> tuple[Facts, Effects]:
+    def _lose_node(self, node: Node, event: e.Event, reason: str) -> Outcome:
         facts: Facts = [f.NodeLost(at_ms=event.at_ms, node=node.node, reason=reason)]
         for slice_ in self._slices_on(node.node):
-            facts.append(
-                f.SliceStranded(
-                    at_ms=event.at_ms,
-                    slice_id=slice_.slice_id,
-                    epoch=slice_.epoch + 1,
-                    reason=f"{node.node} was lost: {reason}",
-                )
-            )
+            facts += self._strand(slice_, event, f"{node.node} was lost: {reason}")
         return facts, []
 
-    def _replace_one(self, event: e.Ticked) -> tuple[Facts, Effects] | None:
+    def _strand(self, slice_: Slice, event: e.Event, reason: str) -> Facts:
+        """Take a slice from a device that is gone; room that is only reserved is kept elsewhere instead."""
+        if slice_.state is SliceState.RESERVED:
+            return self._end(slice_, event, "lost", reason)[0]
+        return [f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=slice_.epoch + 1, reason=reason)]
+
+    def _replace_one(self, event: e.Ticked) -> Outcome | None:
         """Place the first stranded slice that fits somewhere, or end the first whose time is over."""
         for slice_id, since_ms in self._stranded.items():
             slice_ = self.slices[slice_id]
@@ -76,22 +138,21 @@ class Lives(Books):
                 self._stranded[slice_id] = since_ms = event.now_ms
             if event.now_ms - since_ms > LEASE_S * 1000:
                 return self._end(slice_, event, "expired", f"no device had room for {LEASE_S:g} s after its own was lost")
-            plan = self.placer.place(_ask_again(slice_))
-            if isinstance(plan, Plan):
-                epoch = slice_.epoch + 1
-                fact = f.SliceMoved(at_ms=event.at_ms, slice_id=slice_id, epoch=epoch, node=plan.node, device=plan.device)
-                assignment = assignment_of(slice_, epoch=epoch, device=plan.device)
-                return [fact], [e.AssignSlice(node=plan.node, slice=assignment)]
+            plan = self.placer.find(ask_again(slice_))
+            if plan is not None:
+                return self._settle(slice_, plan, slice_.epoch + 1, event)
         return None
 
-    def _drain_one(self, event: e.Ticked) -> tuple[Facts, Effects] | None:
+    def _drain_one(self, event: e.Ticked) -> Outcome | None:
         """Move the first slice of a drained node that fits elsewhere, or end the first whose time is over."""
         for node in self.nodes.values():
             if node.drain_ms is None or not node.is_up:
                 continue
             is_over = self._draining.is_over(node.node, node.drain_ms, event.now_ms)
             for slice_ in self._slices_on(node.node):
-                plan = self.placer.place(_ask_again(slice_))
+                if slice_.state is SliceState.RESERVED:
+                    return self._end(slice_, event, "released", f"{node.node} is drained")
+                plan = self.placer.place(ask_again(slice_))
                 if isinstance(plan, Plan):
                     return self._move(slice_, plan, event, f"{node.node} is drained")
                 if is_over:
@@ -100,19 +161,27 @@ class Lives(Books):
                     )
         return None
 
-    def _move(self, slice_: Slice, plan: Plan, event: e.Ticked, reason: str) -> tuple[Facts, Effects]:
+    def _move(self, slice_: Slice, plan: Plan, event: e.Event, reason: str) -> Outcome:
         """Take a live slice from its device and place it on another. Its client finds it there by asking."""
-        left, came = slice_.epoch + 1, slice_.epoch + 2
-        facts: Facts = [
-            *self._roll_up(slice_.slice_id, event),
-            f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=left, reason=reason),
-            f.SliceMoved(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=came, node=plan.node, device=plan.device),
-        ]
-        return facts, [
-            # There before it ends here: a client that is told to look finds it.
-            e.AssignSlice(node=plan.node, slice=assignment_of(slice_, epoch=came, device=plan.device)),
-            e.RevokeSlice(node=slice_.node, slice_id=slice_.slice_id, epoch=left, reason=reason),
-        ]
+        left = slice_.epoch + 1
+        facts, effects = self._settle(slice_, plan, left + 1, event)
+        stranded = f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=left, reason=reason)
+        # There before it ends here: a client that is told to look finds it.
+        revoke = e.RevokeSlice(node=slice_.node, slice_id=slice_.slice_id, epoch=left, reason=reason)
+        return [*self._roll_up(slice_.slice_id, event), stranded, *facts], [*effects, revoke]
+
+    def _settle(self, slice_: Slice, plan: Plan, epoch: int, event: e.Event) -> Outcome:
+        """Give a slice without a place one; an elastic one begins there with its least."""
+        device = self.nodes[plan.node].devices[plan.device]
+        compute = plan.compute_pct
+        facts, effects = self._room_on(device, 0 if slice_.paused_by else compute, event)
+        fact = f.SliceMoved(
+            at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, node=plan.node, device=plan.device, compute_pct=compute
+        )
+        assignment = assignment_of(slice_, epoch=epoch, device=plan.device, compute_pct=compute)
+        return [*facts, fact], [*effects, e.AssignSlice(node=plan.node, slice=assignment)]
+
+    # ── what may be done ──────
 
     def _owned(self, slice_id: str, tenant: str | None, *, stranded_too: bool = False) -> Slice:
         """Return a slice this tenant may change; raise NotFound, LeaseLost or Conflict."""
@@ -121,23 +190,28 @@ class Lives(Books):
             raise NotFound(f"there is no slice {slice_id}", slice_id=slice_id)
         if slice_.state.is_over:
             raise LeaseLost(f"slice {slice_id} is {slice_.state}: {slice_.reason}", slice_id=slice_id, state=slice_.state.value)
+        if slice_.state is SliceState.RESERVED:
+            raise Conflict(f"{slice_id} is room that {slice_.reservation} keeps, not a slice: cancel the reservation to free it")
         if slice_.state is SliceState.STRANDED and not stranded_too:
             raise Conflict(f"slice {slice_id} waits for a device ({slice_.reason}): try again in a moment", slice_id=slice_id)
         return slice_
 
     def _check_room(self, slice_: Slice, compute_pct: int, memory_mib: int) -> None:
-        device = self.nodes[slice_.node].devices[slice_.device]
+        device = self._device_of(slice_)
         more_compute, more_memory = compute_pct - slice_.compute_pct, memory_mib - slice_.memory_mib
-        if more_compute > device.compute_free_pct or more_memory > device.memory_free_mib:
+        open_pct = device.open_pct - slice_.surplus_pct
+        if more_compute > open_pct or more_memory > device.memory_free_mib:
             raise SliceRefused(
                 f"asked {compute_pct} % and {memory_mib} MiB for slice {slice_.slice_id}, which has {slice_.compute_pct} % and "
-                f"{slice_.memory_mib} MiB; {slice_.device} on {slice_.node} has {device.compute_free_pct} % and "
+                f"{slice_.memory_mib} MiB; {slice_.device} on {slice_.node} has {open_pct} % and "
                 f"{device.memory_free_mib} MiB beside it",
                 compute_pct=compute_pct,
                 memory_mib=memory_mib,
-                compute_free_pct=device.compute_free_pct,
+                compute_free_pct=open_pct,
                 memory_free_mib=device.memory_free_mib,
             )
+
+    # ── use ──────
 
     def _use(self, use: SliceUse, event: e.AgentBeat) -> Facts:
         slice_id, slice_ = use.slice_id, self.slices.get(use.slice_id)
@@ -164,30 +238,39 @@ class Lives(Books):
         """Return the share of the last ten seconds in which a device executed, in thousandths of a per cent."""
         return sum(self.lately[slice_id].achieved_millipct for slice_id in device.slices if slice_id in self.lately)
 
+    def _device_of(self, slice_: Slice) -> Device:
+        return self.nodes[slice_.node].devices[slice_.device]
+
     def _slices_on(self, node: str) -> list[Slice]:
         known = self.nodes.get(node)
         return [self.slices[i] for device in known.devices.values() for i in sorted(device.slices)] if known else []
 
 
-def _ask_again(slice_: Slice) -> Ask:
-    return Ask(compute_pct=slice_.compute_pct, memory_mib=slice_.memory_mib, kind=slice_.kind)
-
-
-def assignment_of(
-    slice_: Slice,
-    *,
-    epoch: int | None = None,
-    device: str | None = None,
-    compute_pct: int | None = None,
-    memory_mib: int | None = None,
-) -> Assignment:
-    return Assignment(
-        slice_id=slice_.slice_id,
-        epoch=slice_.epoch if epoch is None else epoch,
-        tenant=slice_.tenant,
-        device=slice_.device if device is None else device,
-        compute_pct=slice_.compute_pct if compute_pct is None else compute_pct,
-        memory_mib=slice_.memory_mib if memory_mib is None else memory_mib,
-        policy=slice_.policy,
-        hold=slice_.hold,
+def ask_again(slice_: Slice) -> Ask:
+    return Ask(
+        compute_pct=0 if slice_.tflops else slice_.compute_min_pct or slice_.compute_pct,
+        memory_mib=slice_.memory_mib,
+        kind=slice_.kind,
+        tflops=slice_.tflops,
+        models=frozenset(slice_.models),
+        labels=frozenset(slice_.node_labels.items()),
+        at_least=frozenset(slice_.at_least.items()),
     )
+
+
+def assignment_of(slice_: Slice, **changes: object) -> Assignment:
+    """Return a slice as its agent should have it, with what is about to change."""
+    now = {
+        "slice_id": slice_.slice_id,
+        "epoch": slice_.epoch,
+        "tenant": slice_.tenant,
+        "device": slice_.device,
+        "compute_pct": slice_.compute_pct,
+        "memory_mib": slice_.memory_mib,
+        "policy": slice_.policy,
+        "hold": slice_.hold,
+        "is_paused": bool(slice_.paused_by),
+        "notice": slice_.notice,
+        "notice_ms": slice_.notice_ms,
+    }
+    return Assignment(**now | changes)  # type: ignore[arg-type]

@@ -15,44 +15,33 @@ Life of a slice:   requested ──> live ──> released | expired | lost
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
 
+import msgspec
+
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
-from gpupool_broker.core.lives import Effects, Facts, Lives, assignment_of
-from gpupool_broker.core.placement import Ask, NoRoom, Placer, Plan
+from gpupool_broker.core.admission import HasNoRoom
+from gpupool_broker.core.lives import Effects, Facts, Outcome, assignment_of
+from gpupool_broker.core.placement import Placer
+from gpupool_broker.core.queue import MAX_WAITING, Waiting
 from gpupool_broker.core.quotas import Quota
+from gpupool_broker.core.reserving import Reserving
+from gpupool_broker.core.scheduling import SCHEDULER, Rules
 from gpupool_broker.core.shrinks import Shrinks
-from gpupool_broker.core.state import SliceState
+from gpupool_broker.core.state import Reservation, SliceState
+from gpupool_broker.core.wants import Want, want_of
 from gpupool_wire.errors import Conflict, GpupoolError, NotFound, SliceRefused
 from gpupool_wire.limits import AGENT_LOST_S
-from gpupool_wire.messages import Assignment, RequestSlice
-
-#: More waiting requests than that and the queue itself is the outage.
-MAX_WAITING = 100_000
+from gpupool_wire.messages import Assignment
 
 
-class Waiting:
-    """A request in the queue."""
-
-    __slots__ = ("ask", "event", "reason", "until_ms")
-
-    def __init__(self, event: e.SliceRequested, ask: Ask, reason: str) -> None:
-        self.event = event
-        self.ask = ask
-        self.until_ms = event.now_ms + event.request.wait_ms
-        self.reason = reason
-
-
-class Pool(Lives):
+class Pool(Reserving):
     """The books, the queue, and the decisions: `handle` is the door for events, the books' `apply` the door for facts."""
 
-    def __init__(self, ids: Callable[[], str], placer: Placer | None = None) -> None:
-        super().__init__(placer)
-        self._new_id = ids
-        self.waiting: deque[Waiting] = deque()
+    def __init__(self, ids: Callable[[], str], placer: Placer | None = None, rules: Rules | None = None) -> None:
+        super().__init__(ids, placer, rules)
         self._heard_ms: dict[str, int] = {}
         self._heard_at_ms: dict[str, int] = {}
         self.shrinks = Shrinks()
@@ -64,16 +53,17 @@ class Pool(Lives):
 
     # ── events ──────
 
-    def handle(self, event: e.Event) -> tuple[Facts, Effects]:
+    def handle(self, event: e.Event) -> Outcome:
         """Decide what an event means. The caller applies the facts before it handles the next event."""
+        self._at_ms = event.at_ms
         return self._handle(event)
 
     @singledispatchmethod
-    def _handle(self, event: e.Event) -> tuple[Facts, Effects]:
+    def _handle(self, event: e.Event) -> Outcome:
         raise AssertionError(f"no handler for {type(event).__name__}")
 
     @_handle.register
-    def _on_agent_greeted(self, event: e.AgentGreeted) -> tuple[Facts, Effects]:
+    def _on_agent_greeted(self, event: e.AgentGreeted) -> Outcome:
         self._heard_ms[event.node], self._heard_at_ms[event.node] = event.now_ms, event.at_ms
         joined = f.NodeJoined(
             at_ms=event.at_ms,
@@ -87,16 +77,15 @@ class Pool(Lives):
         kept: list[Assignment] = []
         for slice_ in self._slices_on(event.node):
             device = self.nodes[event.node].devices[slice_.device].info
-            if offered.get(slice_.device) == device:
+            if offered.get(slice_.device) != device:
+                facts += self._strand(slice_, event, f"{event.node} does not offer {slice_.device} as it did")
+            elif slice_.state is SliceState.LIVE:
                 kept.append(assignment_of(slice_))
-            else:
-                reason = f"{event.node} does not offer {slice_.device} as it did"
-                facts.append(f.SliceStranded(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=slice_.epoch + 1, reason=reason))
         # What cannot stay is stranded before the node's devices are replaced, so that nothing is held by a device that is gone.
         return [*facts, joined], [e.WelcomeAgent(caller=event.caller, node=event.node, slices=tuple(kept))]
 
     @_handle.register
-    def _on_agent_beat(self, event: e.AgentBeat) -> tuple[Facts, Effects]:
+    def _on_agent_beat(self, event: e.AgentBeat) -> Outcome:
         node = self.nodes.get(event.node)
         if node is None or not node.is_up:
             return [], [e.GreetAnew(caller=event.caller, node=event.node)]
@@ -114,43 +103,144 @@ class Pool(Lives):
         return facts, effects
 
     @_handle.register
-    def _on_agent_left(self, event: e.AgentLeft) -> tuple[Facts, Effects]:
+    def _on_agent_left(self, event: e.AgentLeft) -> Outcome:
         node = self.nodes.get(event.node)
         return self._lose_node(node, event, event.reason or "the agent left") if node and node.is_up else ([], [])
 
     @_handle.register
-    def _on_slice_requested(self, event: e.SliceRequested) -> tuple[Facts, Effects]:
+    def _on_slice_requested(self, event: e.SliceRequested) -> Outcome:
         request = event.request
         if known := self._answers.get(request.request_id):
-            return [], [self._answer(event.caller, known, event.tenant)]
-        ask = _ask(request)
-        self.placer.seen(ask)
+            return [], [self._answer_again(event, known)]
         try:
-            return self._grant(event, self._admit(event.tenant, ask))
+            want = want_of(request, event.tenant)
+            self.quotas.check_priority(want.account, want.priority)
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        self.placer.seen(want.ask)
+        first = self.waiting.get(self.claim.request_id) if self.claim else None
+        goes_first = first is not None and self.waiting.outranks(want, first, self.standing)
+        try:
+            return self._grant(event, want, self.admit(want, event.at_ms, request.request_id, goes_first=goes_first), event)
         except SliceRefused as error:
-            may_wait = request.wait_ms and len(self.waiting) < MAX_WAITING and error.details.get("can_ever_fit", True)
-            if may_wait and self.quotas.can_ever_hold(event.tenant, ask.compute_pct, ask.memory_mib):
-                self.waiting.append(Waiting(event, ask, error.message))
-                return [], []
+            return self._let_wait(event, want, error, comes_first=first is None or goes_first)
+        except GpupoolError as error:
             return [], [e.AnswerError(caller=event.caller, error=error)]
 
-    def _admit(self, tenant: str, ask: Ask) -> Plan:
-        """Return where a request goes; raise SliceRefused where quota or pool have no room for it."""
-        self.quotas.check(tenant, ask.compute_pct, ask.memory_mib, 1)
-        plan = self.placer.place(ask)
-        if isinstance(plan, NoRoom):
-            raise SliceRefused(plan.message, **plan.details, can_ever_fit=plan.can_ever_fit)
-        return plan
+    def _let_wait(self, event: e.SliceRequested, want: Want, error: SliceRefused, *, comes_first: bool) -> Outcome:
+        """Put a request that has no room into the queue, or refuse it."""
+        ask = want.ask
+        can_ever = error.details.get("can_ever_fit", True) and self.quotas.can_ever_hold(
+            want.account, (ask.compute_pct or 1) * want.count, ask.memory_mib * want.count, want.count
+        )
+        sacrifices = self.sacrifices_for(want, event.now_ms) if can_ever and isinstance(error, HasNoRoom) else []
+        if sacrifices and not event.request.wait_ms and not any(sacrifice.evicted for sacrifice in sacrifices):
+            # Those who pause for it do so at once: this turn's look at the queue is all the waiting there is.
+            event = dataclasses.replace(event, request=msgspec.structs.replace(event.request, wait_ms=1))
+        if not (event.request.wait_ms and can_ever and len(self.waiting) < MAX_WAITING):
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        self.waiting.add(Waiting(event, want, error.message))
+        if sacrifices or comes_first:
+            self.look_again()
+        return [], []
 
     @_handle.register
-    def _on_resize_requested(self, event: e.ResizeRequested) -> tuple[Facts, Effects]:
+    def _on_cancel_requested(self, event: e.CancelRequested) -> Outcome:
+        waiting = self.waiting.get(event.request_id)
+        if waiting is None or (event.tenant is not None and waiting.event.tenant != event.tenant):
+            error = NotFound(f"no request {event.request_id[:64]} waits (any more)", request_id=event.request_id[:64])
+            return [], [e.AnswerError(caller=event.caller, error=error)] if event.caller is not None else []
+        self.waiting.remove(waiting)
+        refusal = SliceRefused(f"cancelled by {event.by} while it waited: {waiting.reason}")
+        effects: Effects = [e.AnswerError(caller=waiting.event.caller, error=refusal)]
+        if event.caller is not None:
+            effects.append(e.AnswerDone(caller=event.caller, value=event.request_id))
+        return [], effects
+
+    @_handle.register
+    def _on_caller_left(self, event: e.CallerLeft) -> Outcome:
+        for waiting in self.waiting.of_caller(event.caller):
+            self.waiting.remove(waiting)
+        return [], []
+
+    @_handle.register
+    def _on_pause_requested(self, event: e.PauseRequested) -> Outcome:
+        if event.request_id in self._answers:
+            return [], [self._answer(event.caller, event.slice_id, event.tenant)]
+        try:
+            slice_ = self._owned(event.slice_id, event.tenant)
+            if slice_.paused_by and slice_.paused_by != SCHEDULER:
+                raise Conflict(f"slice {event.slice_id} is paused already, by {slice_.paused_by}")
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        facts, effects = self._pause(slice_, event, event.by, "asked for", event.request_id)
+        return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
+
+    @_handle.register
+    def _on_resume_requested(self, event: e.ResumeRequested) -> Outcome:
+        if event.request_id in self._answers:
+            return [], [self._answer(event.caller, event.slice_id, event.tenant)]
+        try:
+            slice_ = self._owned(event.slice_id, event.tenant)
+            if not slice_.paused_by:
+                raise Conflict(f"slice {event.slice_id} is not paused")
+            self.quotas.check(slice_.account, slice_.compute_pct, 0, 0)
+            open_pct = self._device_of(slice_).open_pct
+            if open_pct < slice_.compute_pct:
+                raise SliceRefused(
+                    f"slice {event.slice_id} needs {slice_.compute_pct} % to go on; {slice_.device} on {slice_.node} has "
+                    f"{open_pct} % now: it goes on by itself where the scheduler paused it, else try again later",
+                    compute_pct=slice_.compute_pct,
+                    compute_free_pct=open_pct,
+                )
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        facts, effects = self._resume(slice_, event, event.by, event.request_id)
+        return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
+
+    @_handle.register
+    def _on_reservation_requested(self, event: e.ReservationRequested) -> Outcome:
+        if known := self._answers.get(event.request_id):
+            return [], [e.AnswerDone(caller=event.caller, value=known)]
+        wanted = Reservation(
+            reservation_id=self._new_id(),
+            tenant=event.tenant,
+            project=event.project,
+            count=event.count,
+            compute_pct=event.compute_pct,
+            memory_mib=event.memory_mib,
+            kind=event.kind,
+            start_ms=event.start_at_ms,
+            end_ms=event.end_at_ms,
+            by=event.by,
+        )
+        try:
+            self.check_reservation(wanted, event.at_ms)
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        fact = f.ReservationMade(at_ms=event.at_ms, request_id=event.request_id, **dataclasses.asdict(wanted))
+        return [fact], [e.AnswerDone(caller=event.caller, value=wanted.reservation_id)]
+
+    @_handle.register
+    def _on_reservation_cancelled(self, event: e.ReservationCancelled) -> Outcome:
+        reservation = self.reservations.get(event.reservation_id)
+        if reservation is None:
+            error = NotFound(f"there is no reservation {event.reservation_id[:64]} (any more)")
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        facts = self.end_reservation(reservation, event, f"cancelled by {event.by}")
+        return facts, [e.AnswerDone(caller=event.caller, value=event.reservation_id)]
+
+    @_handle.register
+    def _on_resize_requested(self, event: e.ResizeRequested) -> Outcome:
         if event.request_id in self._answers:
             return [], [self._answer(event.caller, event.slice_id, event.tenant)]
         try:
             slice_ = self._owned(event.slice_id, event.tenant)
             compute, memory = event.compute_pct or slice_.compute_pct, event.memory_mib or slice_.memory_mib
+            if slice_.paused_by:
+                raise Conflict(f"slice {slice_.slice_id} is paused, by {slice_.paused_by}: resume it, then resize it")
             self._check_room(slice_, compute, memory)
-            self.quotas.check(slice_.tenant, compute - slice_.compute_pct, memory - slice_.memory_mib, 0)
+            self.quotas.check(slice_.account, compute - slice_.compute_pct, memory - slice_.memory_mib, 0)
             if memory < slice_.memory_mib:
                 return [], [self.shrinks.begin(slice_, event, compute, memory)]
         except GpupoolError as error:
@@ -158,7 +248,7 @@ class Pool(Lives):
         return self._resize(slice_, event, event, compute, memory)
 
     @_handle.register
-    def _on_shrink_answered(self, event: e.ShrinkAnswered) -> tuple[Facts, Effects]:
+    def _on_shrink_answered(self, event: e.ShrinkAnswered) -> Outcome:
         shrink = self.shrinks.answered(event.slice_id, event.request_id)
         if shrink is None:
             return [], []
@@ -180,7 +270,7 @@ class Pool(Lives):
         return self._resize(slice_, asked, event, shrink.compute_pct, shrink.memory_mib)
 
     @_handle.register
-    def _on_release_requested(self, event: e.ReleaseRequested) -> tuple[Facts, Effects]:
+    def _on_release_requested(self, event: e.ReleaseRequested) -> Outcome:
         if event.request_id in self._answers:
             return [], [self._answer(event.caller, event.slice_id, event.tenant)]
         try:
@@ -191,11 +281,11 @@ class Pool(Lives):
         return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
 
     @_handle.register
-    def _on_locate_requested(self, event: e.LocateRequested) -> tuple[Facts, Effects]:
+    def _on_locate_requested(self, event: e.LocateRequested) -> Outcome:
         return [], [self._answer(event.caller, event.slice_id, event.tenant)]
 
     @_handle.register
-    def _on_cordon_requested(self, event: e.CordonRequested) -> tuple[Facts, Effects]:
+    def _on_cordon_requested(self, event: e.CordonRequested) -> Outcome:
         if event.node not in self.nodes:
             return [], [_unknown_node(event.caller, event.node)]
         self._draining.forget(event.node)
@@ -203,7 +293,7 @@ class Pool(Lives):
         return [fact], [e.AnswerNode(caller=event.caller, node=event.node)]
 
     @_handle.register
-    def _on_uncordon_requested(self, event: e.UncordonRequested) -> tuple[Facts, Effects]:
+    def _on_uncordon_requested(self, event: e.UncordonRequested) -> Outcome:
         if event.node not in self.nodes:
             return [], [_unknown_node(event.caller, event.node)]
         self._draining.forget(event.node)
@@ -211,7 +301,7 @@ class Pool(Lives):
         return [fact], [e.AnswerNode(caller=event.caller, node=event.node)]
 
     @_handle.register
-    def _on_quota_requested(self, event: e.QuotaRequested) -> tuple[Facts, Effects]:
+    def _on_quota_requested(self, event: e.QuotaRequested) -> Outcome:
         present = self.quotas.limits.get(event.tenant, Quota()).revision
         if event.revision is not None and event.revision != present:
             error = Conflict(
@@ -227,85 +317,49 @@ class Pool(Lives):
             compute_pct=event.compute_pct,
             memory_mib=event.memory_mib,
             slices=event.slices,
+            guaranteed_pct=event.guaranteed_pct,
+            guaranteed_mib=event.guaranteed_mib,
+            max_priority=event.max_priority,
         )
         return [fact], [e.AnswerTenant(caller=event.caller, tenant=event.tenant)]
 
     @_handle.register
-    def _on_restarted(self, event: e.Restarted) -> tuple[Facts, Effects]:
+    def _on_restarted(self, event: e.Restarted) -> Outcome:
         self._heard_ms = {node.node: event.now_ms for node in self.nodes.values() if node.is_up}
         self._stranded = dict.fromkeys(self._stranded)
+        self._restarted_ms = event.now_ms
         return [], []
 
     @_handle.register
-    def _on_ticked(self, event: e.Ticked) -> tuple[Facts, Effects]:
+    def _on_ticked(self, event: e.Ticked) -> Outcome:
         """One decision a tick, so that each sees the last one applied; the shell ticks until nothing is left to decide."""
         for node in self.nodes.values():
             if node.is_up and event.now_ms - self._heard_ms.setdefault(node.node, event.now_ms) > AGENT_LOST_S * 1000:
                 return self._lose_node(node, event, f"no beat for {AGENT_LOST_S:g} s")
         in_vain = list(self.shrinks.over(self.slices, event.now_ms))
-        facts, effects = self._replace_one(event) or self._drain_one(event) or self._serve_queue(event)
+        facts, effects = self._next_of(event)
         return facts, [*in_vain, *effects]
 
-    # ── decisions ──────
+    def _next_of(self, event: e.Ticked) -> Outcome:
+        """Return the next decision that is due: what is promised comes before what is asked, that before what is idle."""
+        if promised := (
+            self._replace_one(event) or self._drain_one(event) or self._keep_reservations(event) or self._evict_one(event)
+        ):
+            return promised
+        facts, effects = self._serve_queue(event)
+        if facts:
+            return facts, effects
+        more_facts, more_effects = self._resume_one(event) or self._grow(event) or ([], [])
+        return more_facts, [*effects, *more_effects]
 
-    def _grant(self, event: e.SliceRequested, plan: Plan) -> tuple[Facts, Effects]:
-        request = event.request
-        fact = f.SliceGranted(
-            at_ms=event.at_ms,
-            slice_id=self._new_id(),
-            epoch=1,
-            request_id=request.request_id,
-            tenant=event.tenant,
-            node=plan.node,
-            device=plan.device,
-            compute_pct=request.compute_pct,
-            memory_mib=request.memory_mib,
-            policy=request.policy,
-            hold=request.hold,
-            kind=request.kind,
-            label=request.label,
-            holder=event.holder,
-            client_key=request.client_key,
-        )
-        assignment = Assignment(
-            slice_id=fact.slice_id,
-            epoch=1,
-            tenant=fact.tenant,
-            device=fact.device,
-            compute_pct=fact.compute_pct,
-            memory_mib=fact.memory_mib,
-            policy=fact.policy,
-            hold=fact.hold,
-        )
-        return [fact], [
-            e.AssignSlice(node=plan.node, slice=assignment),
-            e.AnswerSlice(caller=event.caller, slice_id=fact.slice_id),
-        ]
+    # ── answers ──────
 
-    def _serve_queue(self, event: e.Ticked) -> tuple[Facts, Effects]:
-        """Grant the first waiting request that its tenant's quota allows, if it fits; refuse those whose time is over."""
-        effects: Effects = []
-        for waiting in list(self.waiting):
-            if event.now_ms >= waiting.until_ms:
-                self.waiting.remove(waiting)
-                waited = f"waited {waiting.event.request.wait_ms / 1000:g} s: {waiting.reason}"
-                effects.append(e.AnswerError(caller=waiting.event.caller, error=SliceRefused(waited)))
-        for waiting in self.waiting:
-            try:
-                plan = self._admit(waiting.event.tenant, waiting.ask)
-            except SliceRefused as error:
-                waiting.reason = error.message
-                if "dimension" in error.details:
-                    continue  # its tenant's quota is its own affair: others need not wait for that
-                break
-            self.waiting.remove(waiting)
-            facts, granted = self._grant(dataclasses.replace(waiting.event, at_ms=event.at_ms), plan)
-            return facts, [*effects, *granted]
-        return [], effects
-
-    def forget_caller(self, caller: e.Caller) -> None:
-        """Drop what a caller that went away was waiting for."""
-        self.waiting = deque(waiting for waiting in self.waiting if waiting.event.caller != caller)
+    def _answer_again(self, event: e.SliceRequested, known: str) -> e.Effect:
+        """Answer the repeat of a request as it was answered first."""
+        slice_ = self.slices.get(known)
+        if slice_ is None or not slice_.gang or slice_.tenant != event.tenant:
+            return self._answer(event.caller, known, event.tenant)
+        return e.AnswerGang(caller=event.caller, gang_id=slice_.gang, slice_ids=tuple(self.gangs[slice_.gang]))
 
     def _answer(self, caller: e.Caller, slice_id: str, tenant: str | None) -> e.Effect:
         slice_ = self.slices.get(slice_id)
@@ -316,10 +370,6 @@ class Pool(Lives):
     def heard_at_ms(self, node: str) -> int | None:
         """Return the wall time a node was last heard at; None where that was before this broker started."""
         return self._heard_at_ms.get(node)
-
-
-def _ask(request: RequestSlice) -> Ask:
-    return Ask(compute_pct=request.compute_pct, memory_mib=request.memory_mib, kind=request.kind)
 
 
 def _unknown_node(caller: e.Caller, node: str) -> e.Effect:

@@ -27,7 +27,22 @@ def tell(fact: f.Fact) -> str:
                 f"{fact.node}, {fact.hold}" + (f", asked by {fact.holder}" if fact.holder else "")
             )
         case f.SliceResized():
-            return f"resized to {fact.compute_pct} % and {fact.memory_mib} MiB"
+            because = f": {fact.reason}" if fact.reason else ""
+            return f"resized to {fact.compute_pct} % and {fact.memory_mib} MiB{because}"
+        case f.SlicePaused():
+            return f"paused by {fact.by}: {fact.reason}"
+        case f.SliceResumed():
+            return f"goes on, says {fact.by}"
+        case f.SliceNoticed() if fact.reason:
+            return f"told that it will be evicted in {fact.notice_ms / 1000:g} s: {fact.reason}"
+        case f.SliceNoticed():
+            return "told that it may stay"
+        case f.ReservationMade():
+            return f"reservation {fact.reservation_id}: {fact.count} x {fact.compute_pct} % for {fact.tenant}, says {fact.by}"
+        case f.ReservationHeld():
+            return f"kept on {fact.device} of {fact.node} for reservation {fact.reservation_id}"
+        case f.ReservationEnded():
+            return f"reservation {fact.reservation_id} is over: {fact.reason}"
         case f.SliceMoved():
             return f"placed again, on {fact.device} on {fact.node}"
         case f.SliceStranded():

@@ -51,7 +51,7 @@ def test_who_waits_for_quota_keeps_nobody_waiting(driver, slice_granted: Granted
     driver.quota(slices=1)
     first = slice_granted(driver.request(10))
     assert driver.request(10, wait_ms=10_000) == []
-    assert "may hold 1 of slices" in driver.pool.waiting[0].reason
+    assert "may hold 1 of slices" in next(iter(driver.pool.waiting)).reason
     whole = slice_granted(driver.request(90, tenant="another"))
     assert driver.request(50, tenant="another", wait_ms=10_000) == []
     driver.beat()

@@ -9,9 +9,24 @@ The policies of both are the same words (`POLICIES`); `fgd` and `fgd+` learn the
 from __future__ import annotations
 
 from gpupool_broker.core.placement.asks import NULL_KIND, Ask, NoRoom, Plan
+from gpupool_broker.core.placement.gangs import has_room, place_gang, roomiest, spots_of
 from gpupool_broker.core.placement.placer import Placer
 from gpupool_broker.core.placement.policies import DEFAULT_POLICY, POLICIES
 from gpupool_broker.core.placement.scan import place
 from gpupool_broker.core.placement.workload import Workload
 
-__all__ = ["DEFAULT_POLICY", "NULL_KIND", "POLICIES", "Ask", "NoRoom", "Placer", "Plan", "Workload", "place"]
+__all__ = [
+    "DEFAULT_POLICY",
+    "NULL_KIND",
+    "POLICIES",
+    "Ask",
+    "NoRoom",
+    "Placer",
+    "Plan",
+    "Workload",
+    "has_room",
+    "place",
+    "place_gang",
+    "roomiest",
+    "spots_of",
+]

@@ -60,7 +60,7 @@ class Ask:
 
     def fits(self, device: Device) -> bool:
         """Whether the device has room."""
-        return self.compute_pct <= device.compute_free_pct and device.booked_mib(self.memory_mib) <= device.memory_free_mib
+        return self.compute_pct <= device.open_pct and device.booked_mib(self.memory_mib) <= device.memory_free_mib
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,7 +56,7 @@ class Placer:
         self._of_node[node.node] = tuple((node.node, name) for name in node.devices)
         for key, device in zip(self._of_node[node.node], node.devices.values(), strict=True):
             self._devices[key] = device
-            self._held[key] = device.compute_free_pct, rest_of(device)
+            self._held[key] = device.open_pct, rest_of(device)
             self._count(device, 1)
             for view in self._views_of(device):
                 view.join(device, *self._held[key])
@@ -78,7 +78,7 @@ class Placer:
         key = (device.node, device.info.device)
         if key not in self._held:
             return
-        old, new = self._held[key], (device.compute_free_pct, rest_of(device))
+        old, new = self._held[key], (device.open_pct, rest_of(device))
         self._held[key] = new
         for view in self._views_of(device):
             view.move(old, new)
@@ -92,17 +92,20 @@ class Placer:
 
     def place(self, ask: Ask) -> Plan | NoRoom:
         """Return where `ask` goes, or why nowhere."""
+        return self.find(ask) or self._explain(ask)
+
+    def find(self, ask: Ask) -> Plan | None:
+        """Return where `ask` goes; None where nowhere, without the cost of saying why."""
         where = self._where(ask)
         # What must not be seen is taken out of the views while they are asked.
         avoided = self._avoided(ask, where) if ask.avoid_nodes or ask.avoid_devices else []
         for view, held in avoided:
             view.take_out(*held)
         try:
-            plan = (self._draw if self.policy.order is Order.RANDOM else self._choose)(ask, where)
+            return (self._draw if self.policy.order is Order.RANDOM else self._choose)(ask, where)
         finally:
             for view, held in avoided:
                 view.put_back(*held)
-        return plan or self._explain(ask)
 
     def _choose(self, ask: Ask, where: Where) -> Plan | None:
         best: tuple[Choice, int] | None = None

@@ -27,7 +27,7 @@ def size_key(device: Device) -> tuple[int, str, str]:
 def room_key(share: Share) -> tuple[int, int, int, str, str]:
     """Order devices by how near they come to having room: compute up to what is asked, then memory."""
     share_pct, device = share
-    compute = device.compute_free_pct
+    compute = device.open_pct
     return min(compute, share_pct), free_mib(device), compute, device.node, device.info.device
 
 
@@ -63,13 +63,13 @@ def _no_room_now(ask: Ask, details: Details, roomiest: Share) -> NoRoom:
     details = details | {
         "node": device.node,
         "device": device.info.device,
-        "compute_free_pct": device.compute_free_pct,
+        "compute_free_pct": device.open_pct,
         "memory_free_mib": free,
-        "dimension": "compute" if device.compute_free_pct < share_pct else "memory",
+        "dimension": "compute" if device.open_pct < share_pct else "memory",
     }
     message = (
         f"{_wanted(ask)}; the roomiest {_kind(ask)}{_constraints(ask)}, {device.info.device} on {device.node}, has "
-        f"{device.compute_free_pct} % and {free} MiB free: ask for less, wait for room (wait=SECONDS), or release a slice"
+        f"{device.open_pct} % and {free} MiB free: ask for less, wait for room (wait=SECONDS), or release a slice"
     )
     return NoRoom(message=message, details=details, can_ever_fit=True)
 

@@ -64,20 +64,20 @@ def _rating(device: Device, node_labels: NodeLabels) -> int:
 
 def _has_room(ask: Ask, spot: Spot) -> bool:
     share, _, device = spot
-    return share <= device.compute_free_pct and ask.memory_mib <= free_mib(device)
+    return share <= device.open_pct and ask.memory_mib <= free_mib(device)
 
 
 def _choose(ask: Ask, fitting: list[Spot], policy_name: str, workload: Workload, rng: Random) -> Spot:
     policy = POLICIES[policy_name]
-    in_order = sorted(fitting, key=lambda spot: (*spot[:2], spot[2].compute_free_pct, *_rest(spot[2])))
+    in_order = sorted(fitting, key=lambda spot: (*spot[:2], spot[2].open_pct, *_rest(spot[2])))
     if policy.order is Order.RANDOM:
         return in_order[rng.randrange(len(in_order))]
     # Of the devices of one speed with the same compute free, few are looked at: see `picks`.
-    levels = [list(level) for _, level in groupby(in_order, key=lambda spot: (spot[1], spot[2].compute_free_pct))]
+    levels = [list(level) for _, level in groupby(in_order, key=lambda spot: (spot[1], spot[2].open_pct))]
 
     def key(spot: Spot) -> tuple[int, int, int, str, str]:
         share, _, device = spot
-        compute, memory = device.compute_free_pct, free_mib(device)
+        compute, memory = device.open_pct, free_mib(device)
         left = memory - device.booked_mib(ask.memory_mib)
         return policy.score(workload, compute, memory, compute - share, left), compute, *_rest(device)
 
