@@ -6,22 +6,26 @@ Whole per cents, handed out one at a time to whoever has the least of them above
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gpupool_broker.core.state import Slice
 
 
-def shrunk(slices: Iterable[Slice], need_pct: int) -> dict[str, int]:
-    """Return new sizes that give back `need_pct` in all, the largest surplus first; less where there is not so much."""
-    sizes: dict[str, int] = {}
-    for slice_ in sorted(slices, key=lambda s: (-s.surplus_pct, s.slice_id)):
-        if need_pct <= 0:
-            break
-        given = min(need_pct, slice_.surplus_pct)
-        if given:
-            sizes[slice_.slice_id] = slice_.compute_pct - given
-            need_pct -= given
-    return sizes
+def shrink(slices: Sequence[Slice], need_pct: int, sizes: dict[str, int]) -> int:
+    """Take `need_pct` in all from slices, the largest surplus first; return how much was taken.
+
+    `sizes` are new sizes decided already; those decided here are added to them.
+    """
+    taken = 0
+    surplus = {s.slice_id: s.surplus_pct + sizes.get(s.slice_id, s.compute_pct) - s.compute_pct for s in slices if s.surplus_pct}
+    compute = {s.slice_id: s.compute_pct - s.surplus_pct for s in slices}
+    for slice_id in sorted(surplus, key=lambda i: (-surplus[i], i)):
+        given = min(need_pct - taken, surplus[slice_id])
+        if given <= 0:
+            continue
+        sizes[slice_id] = compute[slice_id] + surplus[slice_id] - given
+        taken += given
+    return taken
 
 
 def grown(free_pct: int, slices: Iterable[Slice], take: Callable[[Slice], bool]) -> dict[str, int]:

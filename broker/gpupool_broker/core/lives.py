@@ -10,7 +10,7 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.books import Books
 from gpupool_broker.core.draining import Draining
-from gpupool_broker.core.elastic import shrunk
+from gpupool_broker.core.elastic import shrink
 from gpupool_broker.core.placement import Ask, Placer, Plan
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_wire.errors import Conflict, LeaseLost, NotFound, SliceRefused
@@ -52,11 +52,17 @@ class Lives(Books):
 
     def _room_on(self, device: Device, compute_pct: int, event: e.Event, *, but: Slice | None = None) -> Outcome:
         """Take back from the elastic slices of a device what is missing for `compute_pct` more."""
-        missing = compute_pct - device.compute_free_pct
-        if missing <= 0 or not device.surplus_pct:
-            return [], []
-        elastic = (self.slices[i] for i in device.slices if i in self.elastic)
-        return self._set_sizes(shrunk((s for s in elastic if s is not but), missing), event, "somebody asked for its surplus")
+        sizes: dict[str, int] = {}
+        self._make_room_on(device, compute_pct, sizes, but=but)
+        return self._set_sizes(sizes, event, "somebody asked for its surplus")
+
+    def _make_room_on(self, device: Device, compute_pct: int, sizes: dict[str, int], *, but: Slice | None = None) -> None:
+        """Add to `sizes`, which are decided already, what makes room for `compute_pct` more on a device."""
+        if compute_pct <= device.compute_free_pct or not device.surplus_pct:
+            return
+        elastic = [self.slices[i] for i in device.slices if i in self.elastic and (but is None or i != but.slice_id)]
+        freed = sum(slice_.compute_pct - sizes.get(slice_.slice_id, slice_.compute_pct) for slice_ in elastic)
+        shrink(elastic, compute_pct - device.compute_free_pct - freed, sizes)
 
     def _set_sizes(self, sizes: dict[str, int], event: e.Event, reason: str) -> Outcome:
         facts: Facts = []

@@ -109,14 +109,10 @@ class Quotas:
                 if limit is not None and more[dimension] > 0 and has + more[dimension] > limit:
                     raise _over(name, dimension, f" of {title}", unit, limit, has, more[dimension])
 
-    def overshoot_pct(self, account: str, compute_pct: int) -> int:
-        """Return by how much so much more compute would pass a limit if the account's surplus stayed."""
-        over = (
-            self.holds(name).compute_pct + compute_pct - limit
-            for name in path_of(account)
-            if (limit := self.of(name).compute_pct) is not None
-        )
-        return max(0, *over, 0)
+    def overshoot_pct(self, name: str, compute_pct: int) -> int:
+        """Return by how much so much more compute would pass the limit of one account if its surplus stayed."""
+        limit = self.of(name).compute_pct
+        return 0 if limit is None else max(0, self.holds(name).compute_pct + compute_pct - limit)
 
     def spare_pct(self, account: str) -> int | None:
         """Return how much more compute an account may hold; None where nothing limits it."""

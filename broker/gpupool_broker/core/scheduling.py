@@ -19,7 +19,7 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.admission import Admission, Claim, HasNoRoom, Place
 from gpupool_broker.core.books import slice_of
-from gpupool_broker.core.elastic import grown, shrunk
+from gpupool_broker.core.elastic import grown, shrink
 from gpupool_broker.core.lives import Effects, Facts, Outcome, assignment_of
 from gpupool_broker.core.placement import Placer, has_room, spots_of
 from gpupool_broker.core.preemption import Sacrifice, least_sacrifices, may_take
@@ -83,30 +83,37 @@ class Scheduling(Admission):
 
     def _grant(self, event: e.SliceRequested, want: Want, places: list[Place], now: e.Event) -> Outcome:
         """Give a request its slices. `event` is the request's, `now` the one that is handled."""
-        facts: Facts = []
-        effects: Effects = []
         gang = self._new_id() if len(places) > 1 else ""
-        over = self.quotas.overshoot_pct(want.account, sum(place.plan.compute_pct for place in places))
-        if over:
-            theirs = (self.slices[i] for i in self.elastic if self.slices[i].account == want.account)
-            facts, effects = self._set_sizes(shrunk(theirs, over), now, "its account asked for more")
+        facts, effects = self._set_sizes(self._sizes_for(want, places), now, "somebody asked for its surplus")
         slice_ids = []
         for place in places:
-            more_facts, more_effects, granted = self._grant_one(event, want, place, now, gang)
-            facts += more_facts
-            effects += more_effects
-            slice_ids.append(granted)
+            if place.reserved:
+                facts += self._end(place.reserved, now, "released", "its account takes it")[0]
+            fact = self._grant_one(event, want, place, now, gang)
+            facts.append(fact)
+            effects.append(e.AssignSlice(node=fact.node, slice=assignment_of(slice_of(fact))))
+            slice_ids.append(fact.slice_id)
         if not gang:
             return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_ids[0])]
         return facts, [*effects, e.AnswerGang(caller=event.caller, gang_id=gang, slice_ids=tuple(slice_ids))]
 
-    def _grant_one(
-        self, event: e.SliceRequested, want: Want, place: Place, now: e.Event, gang: str
-    ) -> tuple[Facts, Effects, str]:
+    def _sizes_for(self, want: Want, places: list[Place]) -> dict[str, int]:
+        """Return the sizes that elastic slices go back to for a request: for the limits of its account, and beside it for room."""
+        sizes: dict[str, int] = {}
+        asked, freed = sum(place.plan.compute_pct for place in places if not place.reserved), 0
+        for name in reversed(path_of(want.account)):
+            over = self.quotas.overshoot_pct(name, asked) - freed
+            if over > 0:
+                elastic = (self.slices[i] for i in self.elastic)
+                theirs = [s for s in elastic if s.state is SliceState.LIVE and name in path_of(s.account)]
+                freed += shrink(theirs, over, sizes)
+        for place in places:
+            if not place.reserved:
+                self._make_room_on(self.device_at(place.plan), place.plan.compute_pct, sizes)
+        return sizes
+
+    def _grant_one(self, event: e.SliceRequested, want: Want, place: Place, now: e.Event, gang: str) -> f.SliceGranted:
         request, plan, device = event.request, place.plan, self.device_at(place.plan)
-        facts, effects = ([], []) if place.reserved else self._room_on(device, plan.compute_pct, now)
-        if place.reserved:
-            facts = [*facts, *self._end(place.reserved, now, "released", "its account takes it")[0]]
         fact = f.SliceGranted(
             at_ms=now.at_ms,
             slice_id=self._new_id(),
@@ -136,8 +143,7 @@ class Scheduling(Admission):
             at_least=request.at_least,
         )
         self._runs_since_ms[fact.slice_id] = now.now_ms
-        granted = slice_of(fact)
-        return [*facts, fact], [*effects, e.AssignSlice(node=plan.node, slice=assignment_of(granted))], fact.slice_id
+        return fact
 
     def _size(self, want: Want, place: Place, device: Device) -> int:
         """Return how much compute a slice begins with: an elastic one with what is idle, up to its most."""
