@@ -98,7 +98,7 @@ class Scheduling(Admission):
         return facts, [*effects, e.AnswerGang(caller=event.caller, gang_id=gang, slice_ids=tuple(slice_ids))]
 
     def _sizes_for(self, want: Want, places: list[Place]) -> dict[str, int]:
-        """Return the sizes that elastic slices go back to for a request: for the limits of its account, and beside it for room."""
+        """Return the sizes that elastic slices go back to for a request: for its account's limits, and beside it for room."""
         sizes: dict[str, int] = {}
         asked, freed = sum(place.plan.compute_pct for place in places if not place.reserved), 0
         for name in reversed(path_of(want.account)):
