@@ -54,6 +54,8 @@ T = TypeVar("T")
 
 #: How often time is looked at while nothing arrives. Well below the shortest limit it serves (2.5 s).
 TICK_MS = 100
+#: Decisions that time alone brings in one turn; what is left comes in the next.
+TURN_DECISIONS = 10_000
 #: Longer between two turns than this and the broker itself was away: nobody else is called silent for it.
 STALL_S = 1.0
 
@@ -166,8 +168,9 @@ class Broker:
         for event in self._posted():
             self._decide(event, facts, effects)
         tick = e.Ticked(now_ms=now_ms, at_ms=at_ms)
-        while self._decide(tick, facts, effects):
-            pass
+        for _ in range(TURN_DECISIONS):
+            if not self._decide(tick, facts, effects):
+                break
         try:
             if facts:
                 self._store.append(facts)

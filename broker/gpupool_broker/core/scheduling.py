@@ -11,6 +11,7 @@ devices kept for it only what is there already runs on. One decision at a time, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Scheduling(Admission):
         #: Since when slices run, and when those with notice end: monotonic, anew after a restart.
         self._runs_since_ms: dict[str, int] = {}
         self._evict_at_ms: dict[str, int] = {}
+        self._paused_since_ms: dict[str, int] = {}
         #: The openings seen at the last look, and when to look again whatever happens.
         self._seen_openings = -1
         self._look_again_ms = 0
@@ -201,7 +203,7 @@ class Scheduling(Admission):
         """Pause what stands in a request's way, or give it notice; None where nothing may be taken, or notice was given."""
         if any(self.slices[i].notice_for == waiting.request_id for i in self.noticed):
             return None
-        sacrifices = self.sacrifices_for(waiting.want, event.now_ms)
+        sacrifices = self.sacrifices_for(waiting.want, event.now_ms, waiting.request_id)
         if not sacrifices:
             return None
         if any(sacrifice.evicted for sacrifice in sacrifices):
@@ -210,11 +212,13 @@ class Scheduling(Admission):
             self.claim = Claim(request_id=waiting.request_id, devices=places | devices)
         return self._take_from(sacrifices, f"{waiting.want.account} asked for it", waiting.request_id, event)
 
-    def sacrifices_for(self, want: Want, now_ms: int) -> list[Sacrifice]:
+    def sacrifices_for(self, want: Want, now_ms: int, request_id: str = "") -> list[Sacrifice]:
         """Return the least that would have to give way for a request, by device; nothing where nothing may be taken."""
         if not self._may_take_any(want):
             return []
         ask = self.constrained(want)
+        if self.claim and self.claim.request_id != request_id:
+            ask = dataclasses.replace(ask, avoid_devices=ask.avoid_devices | self.claim.devices)
         spots = [spot for node in self._open_nodes() for spot in spots_of(ask, node)]
         full = [spot for spot in spots if not has_room(ask, spot)]
         missing = want.count - (len(spots) - len(full))
@@ -244,6 +248,7 @@ class Scheduling(Admission):
         if not facts:
             # Room by eviction comes later: only where there is none of it does anybody have to stand still now.
             for slice_ in (slice_ for sacrifice in sacrifices for slice_ in sacrifice.paused):
+                self._paused_since_ms[slice_.slice_id] = event.now_ms
                 more = self._pause(slice_, event, SCHEDULER, reason)
                 facts, effects = facts + more[0], effects + more[1]
         return facts, effects
@@ -273,8 +278,13 @@ class Scheduling(Admission):
             slice_ = self.slices[slice_id]
             if slice_.paused_by != SCHEDULER or slice_.state is not SliceState.LIVE or (slice_.node, slice_.device) in kept:
                 continue
+            # Whoever it made room for has the first look at that.
+            if event.now_ms - self._paused_since_ms.setdefault(slice_id, event.now_ms) < RETRY_MS:
+                continue
             spare = self.quotas.spare_pct(slice_.account)
             if self._device_of(slice_).open_pct >= slice_.compute_pct and (spare is None or spare >= slice_.compute_pct):
+                del self._paused_since_ms[slice_id]
+                self._runs_since_ms[slice_id] = event.now_ms
                 return self._resume(slice_, event, SCHEDULER)
         return None
 

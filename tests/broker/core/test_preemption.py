@@ -62,7 +62,8 @@ def test_what_was_paused_goes_on_when_there_is_room_again(pool_of_two, slice_gra
     assert driver.pool.slices[whole].paused_by == SCHEDULER
     assert "goes on by itself" in str(driver.resume(whole, tenant="borrower")[0].error)
     driver.release(mine, tenant="lender")
-    effects = driver.wait(0)
+    driver.beat()
+    effects = driver.wait(1_000)
     assert not driver.pool.slices[whole].paused_by
     assert [effect.slice.is_paused for effect in effects if isinstance(effect, e.AssignSlice)] == [False]
 

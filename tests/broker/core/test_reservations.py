@@ -71,7 +71,7 @@ def test_a_window_begins_with_a_notice_and_ends_on_time(make_driver, slice_grant
     assert driver.pool.reservations == {}
     assert driver.pool.slices[night].state is SliceState.LIVE
     driver.release(night, tenant="night")
-    driver.wait(0)
+    let_run(driver, 1_000)
     assert [s.paused_by for s in driver.pool.slices.values() if s.tenant == "day"] == [""]
     check(driver.pool)
 
