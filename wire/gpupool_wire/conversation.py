@@ -91,6 +91,7 @@ CLIENT_AND_WORKER = _table(
         m.Usage,
         m.Pong,
         m.Probe,
+        m.SliceNews,
         m.Failed,
     ),
     goodbyes=((Speaker.CALLER, m.Leave), (Speaker.HOST, m.LinkEnded)),
