@@ -1,6 +1,6 @@
 """What an agent and one of its workers tell each other, and the socket pair they do it over.
 
-    agent ──Start, Admit, Change, Grant, Recall, Stop─────────────────────────────> worker
+    agent ──Start, Admit, Change, News, Grant, Recall, Stop───────────────────────> worker
     agent <──Ready | Fault, Want, Settle, Alive, Changed | Refused, LinkGone, Use──── worker
 
 One AF_UNIX SOCK_SEQPACKET pair per worker: messages keep their borders, arrive in order, and the death of either end is seen
@@ -97,6 +97,14 @@ class Change(ChannelMessage, frozen=True, kw_only=True):
     deadline_ms: Count = 0
     #: Comes back with the answer.
     seq: Count = 0
+
+
+class News(ChannelMessage, frozen=True, kw_only=True):
+    """Something was decided about the slice that its program should know of: passed on as SliceNews."""
+
+    is_paused: bool
+    notice: str = ""
+    notice_ms: Count = 0
 
 
 class Grant(ChannelMessage, frozen=True, kw_only=True):
@@ -201,7 +209,7 @@ class Use(ChannelMessage, frozen=True, kw_only=True):
     memory_bytes: Count
 
 
-ToWorker = Start | Admit | Change | Grant | Recall | Stop
+ToWorker = Start | Admit | Change | News | Grant | Recall | Stop
 ToAgent = Ready | Fault | Want | Unwant | Settle | Alive | Changed | Refused | LinkGone | Use
 
 

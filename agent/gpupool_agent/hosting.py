@@ -16,7 +16,20 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gpupool_agent.channel import Admit, Change, Changed, ChannelClosed, Fault, LinkGone, Ready, Refused, Start, ToAgent, Use
+from gpupool_agent.channel import (
+    Admit,
+    Change,
+    Changed,
+    ChannelClosed,
+    Fault,
+    LinkGone,
+    News,
+    Ready,
+    Refused,
+    Start,
+    ToAgent,
+    Use,
+)
 from gpupool_agent.core.slices import Admitted, ChangeWorker, Confirmed, Effect, SliceTable, StopWorker
 from gpupool_agent.core.usage import UsageBook
 from gpupool_agent.door import Knock
@@ -175,6 +188,7 @@ class Hosting:
         if assignment.slice_id not in self._claimed:
             self._claimed[assignment.slice_id] = assignment.device
             self._turns[assignment.device].claim(assignment.slice_id, assignment.compute_pct, assignment.policy)
+            self._turns[assignment.device].pause(assignment.slice_id, assignment.is_paused)
 
     def _let_in(self, hosted: _Hosted, now_ns: int) -> None:
         if hosted.ready is None or not hosted.is_confirmed:
@@ -223,9 +237,15 @@ class Hosting:
         if assignment.slice_id in self._claimed:
             # Compute cannot be refused: it holds from the next turn on.
             self._turns[assignment.device].resize(assignment.slice_id, assignment.compute_pct, assignment.policy)
+            self._turns[assignment.device].pause(assignment.slice_id, assignment.is_paused)
         if (hosted := self._hosted.get(assignment.slice_id)) is None:
             return
+        before = hosted.assignment
         self._take_over(hosted, assignment)
+        if (before.is_paused, before.notice) != (assignment.is_paused, assignment.notice):
+            news = News(is_paused=assignment.is_paused, notice=assignment.notice, notice_ms=assignment.notice_ms)
+            with contextlib.suppress(ChannelClosed):  # its end is on the way to `heard`
+                hosted.worker.end.send(news)
         hosted.memory_mib = assignment.memory_mib
         self._send_change(hosted, hosted.memory_mib)
 

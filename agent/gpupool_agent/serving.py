@@ -24,6 +24,7 @@ from gpupool_agent.channel import (
     ChannelClosed,
     Grant,
     LinkGone,
+    News,
     Recall,
     Start,
     Stop,
@@ -56,6 +57,7 @@ from gpupool_wire.messages import (
     PutModel,
     Run,
     SessionOpened,
+    SliceNews,
     Usage,
 )
 from gpupool_wire.tensors import Buffer
@@ -326,6 +328,8 @@ class Server:
                     self._admit(message)
                 case Change():
                     self._change(message)
+                case News():
+                    self._tell_all(SliceNews(is_paused=message.is_paused, notice=message.notice, notice_ms=message.notice_ms))
                 case Stop():
                     self.stop(message.error)
                 case Start():
@@ -395,12 +399,16 @@ class Server:
             self._calls.release(self._programs.pop(session_id))
         self._channel.send(LinkGone(link_id=gone.link_id, holder=gone.holder, reason=gone.reason, left=gone.left))
 
+    def _tell_all(self, message: Message) -> None:
+        parts = encode(message)
+        for channel_id in self._sessions.channel_ids:
+            self._transmit(channel_id, parts, keep=False)
+
     def _end(self) -> None:
         self._quantum.stop()
         error = self._ends
         if error is not None:
-            for channel_id in self._sessions.channel_ids:
-                self._transmit(channel_id, encode(LinkEnded(error=error)), keep=False)
+            self._tell_all(LinkEnded(error=error))
         self._router.close(linger=LINGER_MS)
 
 

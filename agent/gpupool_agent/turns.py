@@ -111,6 +111,10 @@ class DeviceTurns(threading.Thread):
         """Change a claim."""
         self._tell(lambda: self._throttle.resize(slice_id, compute_pct=compute_pct, policy=policy, now_ns=self._now_ns()))
 
+    def pause(self, slice_id: str, is_paused: bool) -> None:
+        """Give a slice no more turns, or turns again."""
+        self._tell(lambda: self._throttle.pause(slice_id, is_paused=is_paused, now_ns=self._now_ns()))
+
     def disclaim(self, slice_id: str) -> None:
         """Take a slice's claim away, and its turn with it; its worker is listened to until it ends."""
         self._tell(lambda: self._disclaim(slice_id))

@@ -13,18 +13,28 @@ from collections.abc import Callable
 
 from gpupool.line import Line
 from gpupool_wire.errors import GpupoolError
-from gpupool_wire.messages import Leave, WorkerToClient
+from gpupool_wire.messages import Leave, SliceNews, WorkerToClient
 
 _log = logging.getLogger(__name__)
 
 
 class Keeper(threading.Thread):
-    """Owns `line` from `start` on; calls `on_turn` about once a second and `on_end` once, with the reason, when the line ends."""
+    """Owns `line` from `start` on; calls `on_turn` about once a second and `on_end` once, with the reason, when the line ends.
 
-    def __init__(self, line: Line[WorkerToClient], on_turn: Callable[[], None], on_end: Callable[[GpupoolError], None]) -> None:
+    `on_news` gets what the worker says of its slice in between.
+    """
+
+    def __init__(
+        self,
+        line: Line[WorkerToClient],
+        on_turn: Callable[[], None],
+        on_news: Callable[[SliceNews], None],
+        on_end: Callable[[GpupoolError], None],
+    ) -> None:
         super().__init__(name="gpupool-keeper", daemon=True)
         self._line = line
         self._on_turn = on_turn
+        self._on_news = on_news
         self._on_end = on_end
         self._wake_fd, self._waker_fd = os.pipe()
         self._guard = threading.Lock()
@@ -34,7 +44,9 @@ class Keeper(threading.Thread):
         """Listen until told to leave or until the line ends."""
         try:
             # The worker probes every channel once a second, which makes the turns.
-            while self._line.listen(self._wake_fd) is not None:
+            while (message := self._line.listen(self._wake_fd)) is not None:
+                if isinstance(message, SliceNews):
+                    self._on_news(message)
                 self._on_turn()
         except GpupoolError as error:
             _log.debug("link ended: %s", error)

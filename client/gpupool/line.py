@@ -26,7 +26,7 @@ from gpupool_wire.codec import Inbox, encode
 from gpupool_wire.conversation import Conversation, Speaker, Table
 from gpupool_wire.errors import GpupoolError, RemoteProtocolError, WorkerLost, from_info
 from gpupool_wire.limits import BEAT_S, CLIENT_LOST_S, MAX_FRAME_BYTES
-from gpupool_wire.messages import Failed, LinkEnded, Message, Probe
+from gpupool_wire.messages import Failed, LinkEnded, Message, Probe, SliceNews
 from gpupool_wire.tensors import Buffer
 
 M = TypeVar("M", bound=Message)
@@ -174,8 +174,8 @@ class Line(Generic[M]):
     def _await_answer(self, call_id: int | None, deadline: float | None) -> tuple[M, list[Buffer]]:
         while True:
             message, frames = self._receive(deadline)
-            if isinstance(message, Probe):
-                continue
+            if isinstance(message, Probe | SliceNews):
+                continue  # the link's keeper hears it too
             if isinstance(message, LinkEnded):
                 raise self._ended(message)
             if isinstance(message, Failed):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import logging
 import math
 import threading
 import time
@@ -37,6 +38,7 @@ from gpupool_wire.messages import (
     LinkOpened,
     Message,
     OpenLink,
+    SliceNews,
     WorkerToClient,
 )
 from gpupool_wire.tensors import Buffer
@@ -68,11 +70,17 @@ class Traffic:
         self.received_bytes += counted.received_bytes
 
 
+_log = logging.getLogger(__name__)
+
+
 class Link:
     """One open link. Thread-safe. Once lost it stays lost: its slice opens another."""
 
-    def __init__(self, opened: LinkOpened, *, holder: bool, on_end: Callable[[Link, GpupoolError], None]) -> None:
+    def __init__(self, opened: LinkOpened, *, slice_id: str, holder: bool, on_end: Callable[[Link, GpupoolError], None]) -> None:
         self.worker = opened.worker
+        self.slice_id = slice_id
+        #: What was last decided about the slice: whether it is paused, and whether it will be taken back.
+        self.news = SliceNews(is_paused=False)
         self.link_id = opened.link_id
         self.holder = holder
         self.lost: GpupoolError | None = None
@@ -90,7 +98,7 @@ class Link:
         self._on_end = on_end
         first: Channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
         self.joined = self._join(first)
-        self._keeper = Keeper(first, self._turn, self._end)
+        self._keeper = Keeper(first, self._turn, self._hear, self._end)
         self._keeper.start()
 
     @classmethod
@@ -106,7 +114,7 @@ class Link:
             opened = door.greet(greeting, LinkOpened, timeout_s)
         finally:
             door.close()
-        return cls(opened, holder=holder, on_end=on_end)
+        return cls(opened, slice_id=grant.slice_id, holder=holder, on_end=on_end)
 
     def __repr__(self) -> str:
         state = "lost" if self.lost else "closed" if self._closed else "open"
@@ -239,6 +247,17 @@ class Link:
             while self._forgotten and self.is_open:
                 self.call(CloseSession(call_id=self.next_call_id(), session_id=self._forgotten.popleft()), timeout_s=ANSWER_S)
         self._drop(self._take_idle(time.monotonic() - IDLE_S))
+
+    def _hear(self, news: SliceNews) -> None:
+        before, self.news = self.news, news
+        if news.is_paused and not before.is_paused:
+            _log.warning("slice %s is paused: it keeps its memory, and its calls wait until it goes on", self.slice_id)
+        if before.is_paused and not news.is_paused:
+            _log.warning("slice %s goes on", self.slice_id)
+        if news.notice and news.notice != before.notice:
+            _log.warning("slice %s will be taken back in %g s: %s", self.slice_id, news.notice_ms / 1000, news.notice)
+        if before.notice and not news.notice:
+            _log.warning("slice %s will not be taken back after all", self.slice_id)
 
     def _end(self, error: GpupoolError) -> None:
         with self._freed:

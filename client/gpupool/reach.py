@@ -56,6 +56,11 @@ class Reach:
         self._past_traffic = Traffic()
 
     @property
+    def present(self) -> Link | None:
+        """The link there is at the moment."""
+        return self._link
+
+    @property
     def state(self) -> str:
         """ "linked", "idle" (not linked at the moment) or "ended"."""
         return "ended" if self.ended else "linked" if self._link is not None and self._link.is_open else "idle"

@@ -126,6 +126,18 @@ class Slice:
         return self.grant.policy
 
     @property
+    def is_paused(self) -> bool:
+        """Whether it keeps its memory and gets no device time for now: its calls wait."""
+        link = self._reach.present
+        return link is not None and link.news.is_paused
+
+    @property
+    def notice(self) -> str:
+        """Why it will be taken back soon; empty where it will not, or where nobody has said so yet."""
+        link = self._reach.present
+        return link.news.notice if link is not None else ""
+
+    @property
     def is_holder(self) -> bool:
         """Whether the slice ends with this process."""
         return self._holder_pid == os.getpid()

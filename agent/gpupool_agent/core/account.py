@@ -112,6 +112,8 @@ class Account:
     #: A `fixed` slice that has spent its credit waits until it has enough for a turn, which is then.
     is_capped: bool = False
     uncapped_at_ns: int = 0
+    #: The broker has paused the slice: it waits, whatever it is owed, until the broker says otherwise.
+    is_paused: bool = False
     #: The last turn ended for want of work, having moved virtual time by so much: its calls come one at a time.
     short_turn_ns: int | None = None
     waited_ns: int = 0

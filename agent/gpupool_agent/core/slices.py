@@ -320,7 +320,8 @@ class SliceTable:
 
 
 def _size(assignment: Assignment) -> tuple[object, ...]:
-    return assignment.compute_pct, assignment.memory_mib, assignment.policy
+    news = assignment.is_paused, assignment.notice
+    return assignment.compute_pct, assignment.memory_mib, assignment.policy, *news
 
 
 def _assignment(lease: Lease) -> Assignment:

@@ -136,6 +136,15 @@ class Throttle:
         account.earn(now_ns)
         account.resize(parse_compute(compute_pct), policy or account.policy, self._virtual_ns)
 
+    def pause(self, slice_id: str, *, is_paused: bool, now_ns: int) -> None:
+        """Give a slice no more turns, or turns again; one under way is not cut short. What it missed meanwhile is not made up."""
+        account = self._of(slice_id)
+        if account.is_paused and not is_paused:
+            account.earn(now_ns)
+            account.rest()
+            account.virtual_ns = max(account.virtual_ns, self._virtual_ns)
+        account.is_paused = is_paused
+
     def remove(self, slice_id: str, now_ns: int) -> None:
         """Forget a slice; a turn it holds ends."""
         account = self._of(slice_id)
@@ -264,6 +273,8 @@ class Throttle:
         account.waiting_since_ns = now_ns
 
     def _is_capped(self, account: Account, now_ns: int) -> bool:
+        if account.is_paused:
+            return True
         if not account.is_capped:
             return False
         if now_ns < account.uncapped_at_ns:
@@ -279,6 +290,8 @@ class Throttle:
         uncapped_at_ns: int | None = None
         for account in self._accounts.values():
             if account.waiting_since_ns is None:
+                continue
+            if account.is_paused:
                 continue
             if self._is_capped(account, now_ns):
                 uncapped_at_ns = min(uncapped_at_ns or account.uncapped_at_ns, account.uncapped_at_ns)
@@ -299,7 +312,7 @@ class Throttle:
                 and account.pauses_briefly
                 and account.virtual_ns < first.virtual_ns
                 and now_ns - account.idle_since_ns < LINGER_NS
-                and not account.is_capped
+                and not (account.is_capped or account.is_paused)
             ):
                 return account
         return None
@@ -312,7 +325,7 @@ class Throttle:
             (
                 account.idle_since_ns + RECENT_NS
                 for account in self._accounts.values()
-                if not account.is_busy and not account.is_capped and account.virtual_ns < owing.virtual_ns
+                if not (account.is_busy or account.is_capped or account.is_paused) and account.virtual_ns < owing.virtual_ns
             ),
             default=now_ns,
         )
@@ -325,7 +338,12 @@ class Throttle:
         quantum_ns = patience_ns = account.quantum_ns
         for other in self._accounts.values():
             is_waiting = other.waiting_since_ns is not None
-            if other is account or other.is_capped or not (is_waiting or now_ns - other.idle_since_ns < RECENT_NS):
+            if (
+                other is account
+                or other.is_capped
+                or other.is_paused
+                or not (is_waiting or now_ns - other.idle_since_ns < RECENT_NS)
+            ):
                 continue
             is_alone = False
             lead_ns = other.virtual_ns - account.virtual_ns

@@ -14,17 +14,15 @@ from starlette.exceptions import HTTPException
 
 from gpupool_broker.api import shapes
 from gpupool_broker.api.metrics import render
+from gpupool_broker.api.scheduling import add_queue, add_reservations, add_tenants
+from gpupool_broker.api.wanted import SliceRequest
 from gpupool_broker.core import events as e
-from gpupool_broker.core.explain import what_if
-from gpupool_broker.core.placement import Ask
-from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.store.sql import SqlStore, Token
 from gpupool_broker.tokens import ADMIN, FINANCE, TENANT, TokenDesk
 from gpupool_wire.errors import GpupoolError, NotAuthorized, NotFound
-from gpupool_wire.messages import RequestSlice
 from gpupool_wire.units import parse_compute, parse_memory
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -44,8 +42,9 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> 
     _add_health(app, broker, store)
     _add_inventory(app, broker, reader)
     _add_upkeep(app, broker, admin)
-    _add_tenants(app, broker, reader, admin)
-    _add_queue(app, broker, reader)
+    add_tenants(app, broker, reader, admin)
+    add_queue(app, broker, reader, changer)
+    add_reservations(app, broker, reader, admin)
     _add_slices(app, broker, store, reader, changer)
     _add_tokens(app, desk, reader, admin)
     return app
@@ -160,60 +159,6 @@ def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN4
         return broker.read(lambda pool: shapes.node_shape(pool, found))
 
 
-def _add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None:  # noqa: ANN401
-    @app.get("/api/v1/tenants", tags=["tenants"])
-    def tenants(token: Token = reader) -> list[shapes.TenantShape]:
-        """Every tenant that holds something or has a quota."""
-
-        def look(pool: Pool) -> list[shapes.TenantShape]:
-            known = set(pool.quotas.held) | set(pool.quotas.limits)
-            mine = {token.tenant} if token.role == TENANT else known
-            return [shapes.tenant_shape(pool, tenant) for tenant in sorted(mine)]
-
-        return broker.read(look)
-
-    @app.put("/api/v1/quotas/{tenant}", tags=["tenants"])
-    def set_quota(tenant: TenantName, body: shapes.QuotaRequest, token: Token = admin) -> shapes.TenantShape:
-        """Set what a tenant may hold at most. Below what it holds, nothing is taken away; the answer says where it is over."""
-        memory = None if body.memory is None else 0 if body.memory == 0 else parse_memory(body.memory)
-        name = broker.ask(
-            lambda caller, now_ms, at_ms: e.QuotaRequested(
-                now_ms=now_ms,
-                at_ms=at_ms,
-                caller=caller,
-                tenant=tenant,
-                by=f"{token.role} {token.name}".strip(),
-                compute_pct=body.compute,
-                memory_mib=memory,
-                slices=body.slices,
-                revision=body.revision,
-            )
-        )
-        return broker.read(lambda pool: shapes.tenant_shape(pool, name))
-
-
-def _add_queue(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN401
-    @app.get("/api/v1/queue", tags=["queue"])
-    def queue(token: Token = reader) -> list[shapes.WaitingShape]:
-        """What waits for room, in order, and why."""
-        return broker.read(
-            lambda pool: [
-                shapes.waiting_shape(position, waiting)
-                for position, waiting in enumerate(pool.waiting.in_order(pool.standing), 1)
-                if token.role != TENANT or waiting.event.tenant == token.tenant
-            ]
-        )
-
-    @app.post("/api/v1/explain", tags=["queue"])
-    def explain(body: shapes.ExplainRequest, token: Token = reader) -> shapes.ExplanationShape:
-        """What would become of a request: where it would go, or what blocks it, device by device, and what would admit it."""
-        if token.role == TENANT and body.tenant not in (None, token.tenant):
-            raise NotAuthorized(f"a token of tenant {token.tenant} cannot ask for another tenant")
-        ask = Ask(compute_pct=parse_compute(body.compute), memory_mib=parse_memory(body.memory), kind=body.kind)
-        found = broker.read(lambda pool: what_if(pool, body.tenant or token.tenant, ask))
-        return shapes.ExplanationShape.model_validate(found, from_attributes=True)
-
-
 def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401
     def shown(slice_: Slice) -> shapes.SliceShape:
         return broker.read(lambda pool: shapes.slice_shape(pool, slice_, wall_ms()))
@@ -235,26 +180,18 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         )
 
     @app.post("/api/v1/slices", status_code=201, tags=["slices"])
-    def create(body: shapes.SliceRequest, token: Token = changer) -> shapes.SliceShape:
-        """Ask for a slice."""
-        request = RequestSlice(
-            call_id=0,
-            request_id=body.request_id or uuid.uuid4().hex,
-            compute_pct=parse_compute(body.compute),
-            memory_mib=parse_memory(body.memory),
-            policy=body.policy,
-            hold=body.hold,
-            kind=body.kind,
-            wait_ms=int(body.wait_s * 1000),
-            label=body.label,
-        )
-        slice_ = broker.ask(
+    def create(body: SliceRequest, token: Token = changer) -> shapes.SliceShape | shapes.GangShape:
+        """Ask for a slice, or with `gpus` for several, all or none."""
+        request = body.as_message(body.request_id or uuid.uuid4().hex)
+        granted = broker.ask(
             lambda caller, now_ms, at_ms: e.SliceRequested(
                 now_ms=now_ms, at_ms=at_ms, caller=caller, tenant=token.tenant, holder=token.name or "REST", request=request
             ),
             timeout_s=30 + body.wait_s,
         )
-        return shown(slice_)
+        if isinstance(granted, list):
+            return shapes.GangShape(gang=granted[0].gang, slices=[shown(slice_) for slice_ in granted])
+        return shown(granted)
 
     @app.get("/api/v1/slices/{slice_id}", tags=["slices"])
     def one(slice_id: SliceId, token: Token = reader) -> shapes.SliceStory:
@@ -288,6 +225,27 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
             timeout_s=30 + body.deadline_s,
         )
         return shown(slice_)
+
+    @app.post("/api/v1/slices/{slice_id}/pause", tags=["slices"])
+    def pause(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:
+        """Let a slice stand still: it keeps its memory, and its compute is free for others until it is resumed."""
+        return shown(broker.ask(lambda caller, now_ms, at_ms: e.PauseRequested(**stamp(caller, now_ms, at_ms, slice_id, token))))
+
+    @app.post("/api/v1/slices/{slice_id}/resume", tags=["slices"])
+    def resume(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:
+        """Let a paused slice go on, if its device has room for it."""
+        return shown(broker.ask(lambda caller, now_ms, at_ms: e.ResumeRequested(**stamp(caller, now_ms, at_ms, slice_id, token))))
+
+    def stamp(caller: e.Caller, now_ms: int, at_ms: int, slice_id: str, token: Token) -> dict[str, Any]:
+        return {
+            "caller": caller,
+            "now_ms": now_ms,
+            "at_ms": at_ms,
+            "slice_id": slice_id,
+            "tenant": _may_touch(token),
+            "request_id": uuid.uuid4().hex,
+            "by": f"{token.role} {token.name}".strip(),
+        }
 
     @app.delete("/api/v1/slices/{slice_id}", tags=["slices"])
     def release(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:

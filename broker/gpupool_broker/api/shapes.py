@@ -8,11 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpupool_broker.core.pool import Pool
-from gpupool_broker.core.queue import Waiting
-from gpupool_broker.core.quotas import Held, Quota
-from gpupool_broker.core.state import Device, Lately, Node, Slice
+from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_broker.store.sql import Token
-from gpupool_wire.units import Hold, Policy
 
 Detail = str | int | float | bool | None
 
@@ -91,6 +88,17 @@ class SliceShape(BaseModel):
     #: Time it had work and no turn in the last ten seconds.
     throttled_10s_ms: int
     memory_used_bytes: int
+    project: str
+    priority: int
+    #: The range of an elastic slice; 0 and 0 for one that keeps its size.
+    compute_min_pct: int
+    compute_max_pct: int
+    gang: str
+    reservation: str
+    #: Who paused it; empty while it runs.
+    paused_by: str
+    #: Why it will be evicted soon; empty where it will not.
+    notice: str
 
 
 class StoryLine(BaseModel):
@@ -107,19 +115,11 @@ class SliceStory(SliceShape):
     story: list[StoryLine]
 
 
-class SliceRequest(BaseModel):
-    """Ask for a slice: whole per cent, and whole MiB or a text such as "2GiB"."""
+class GangShape(BaseModel):
+    """The slices of one request for several devices."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    compute: int | Annotated[str, Field(max_length=64)]
-    memory: int | Annotated[str, Field(max_length=64)]
-    policy: Policy = Policy.FIXED
-    hold: Hold = Hold.HELD
-    kind: Annotated[str, Field(max_length=64)] | None = None
-    label: Annotated[str, Field(max_length=512)] = ""
-    wait_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
-    request_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    gang: str
+    slices: list[SliceShape]
 
 
 class SliceChange(BaseModel):
@@ -140,89 +140,6 @@ class Drain(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     deadline_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
-
-
-class QuotaShape(BaseModel):
-    """What a tenant may hold at most; null limits nothing."""
-
-    compute_pct: int | None
-    memory_mib: int | None
-    slices: int | None
-    #: Rises with every change; send it back with a change to be told where somebody else was quicker.
-    revision: int
-
-
-class TenantShape(BaseModel):
-    """What a tenant holds and may hold."""
-
-    tenant: str
-    compute_pct: int
-    memory_mib: int
-    slices: int
-    quota: QuotaShape
-    #: Where it holds more than it may, since the quota was lowered: nothing is taken away, nothing more is given.
-    over: list[str]
-
-
-class QuotaRequest(BaseModel):
-    """Set what a tenant may hold: per cent of devices (200 are two whole ones), memory, slices. Left out is not limited."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    compute: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    memory: int | Annotated[str, Field(max_length=64)] | None = None
-    slices: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
-    revision: Annotated[int, Field(ge=0)] | None = None
-
-
-class ExplainRequest(BaseModel):
-    """A request that is not made yet."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    compute: int | Annotated[str, Field(max_length=64)]
-    memory: int | Annotated[str, Field(max_length=64)]
-    kind: Annotated[str, Field(max_length=64)] | None = None
-    #: Whose request; only admins may name another tenant.
-    tenant: Annotated[str, Field(max_length=512)] | None = None
-
-
-class VerdictShape(BaseModel):
-    """What one device says to a request."""
-
-    node: str
-    device: str
-    compute_free_pct: int
-    memory_free_mib: int
-    #: Why not there; empty where it fits.
-    blocked_by: str
-
-
-class ExplanationShape(BaseModel):
-    """What would become of a request."""
-
-    #: The place it would get; null where it would not be granted now.
-    node: str | None
-    device: str | None
-    message: str
-    quota: str
-    #: What would admit it.
-    changes: list[str]
-    devices: list[VerdictShape]
-
-
-class WaitingShape(BaseModel):
-    """A request in the queue."""
-
-    position: int
-    tenant: str
-    holder: str
-    label: str
-    compute_pct: int
-    memory_mib: int
-    kind: str | None
-    waits_since: datetime
-    reason: str
 
 
 class TokenRequest(BaseModel):
@@ -326,7 +243,7 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         memory_mib=slice_.memory_mib,
         policy=slice_.policy.value,
         hold=slice_.hold.value,
-        state=slice_.state.value,
+        state="paused" if slice_.paused_by and slice_.state is SliceState.LIVE else slice_.state.value,
         epoch=slice_.epoch,
         label=slice_.label,
         holder=slice_.holder,
@@ -340,37 +257,14 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         achieved_pct=round(device_ns / 1e4 / age_ms, 3) if age_ms > 0 else 0.0,
         throttled_10s_ms=lately.throttled_ms,
         memory_used_bytes=lately.memory_bytes,
-    )
-
-
-def waiting_shape(position: int, waiting: Waiting) -> WaitingShape:
-    """Return a request in the queue as REST shows it."""
-    request = waiting.event.request
-    return WaitingShape(
-        position=position,
-        tenant=waiting.event.tenant,
-        holder=waiting.event.holder,
-        label=request.label,
-        compute_pct=request.compute_pct,
-        memory_mib=request.memory_mib,
-        kind=request.kind,
-        waits_since=moment(waiting.event.at_ms),
-        reason=waiting.reason,
-    )
-
-
-def tenant_shape(pool: Pool, tenant: str) -> TenantShape:
-    """Return a tenant as REST shows it."""
-    held, quota = pool.quotas.held.get(tenant, Held()), pool.quotas.limits.get(tenant, Quota())
-    return TenantShape(
-        tenant=tenant,
-        compute_pct=held.compute_pct,
-        memory_mib=held.memory_mib,
-        slices=held.slices,
-        quota=QuotaShape(
-            compute_pct=quota.compute_pct, memory_mib=quota.memory_mib, slices=quota.slices, revision=quota.revision
-        ),
-        over=pool.quotas.over(tenant, quota),
+        project=slice_.project,
+        priority=slice_.priority,
+        compute_min_pct=slice_.compute_min_pct,
+        compute_max_pct=slice_.compute_max_pct,
+        gang=slice_.gang,
+        reservation=slice_.reservation,
+        paused_by=slice_.paused_by,
+        notice=slice_.notice,
     )
 
 

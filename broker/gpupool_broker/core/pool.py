@@ -15,6 +15,7 @@ Life of a slice:   requested ──> live ──> released | expired | lost
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
 
@@ -23,7 +24,8 @@ import msgspec
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.admission import HasNoRoom
-from gpupool_broker.core.lives import Effects, Facts, Outcome, assignment_of
+from gpupool_broker.core.defrag import Move, plan_defrag
+from gpupool_broker.core.lives import Effects, Facts, Outcome, ask_again, assignment_of
 from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.queue import MAX_WAITING, Waiting
 from gpupool_broker.core.quotas import Quota
@@ -45,6 +47,8 @@ class Pool(Reserving):
         self._heard_ms: dict[str, int] = {}
         self._heard_at_ms: dict[str, int] = {}
         self.shrinks = Shrinks()
+        #: Moves that an admin has asked for and that are not made yet.
+        self._moves: deque[Move] = deque()
 
     def __repr__(self) -> str:
         up = sum(node.is_up for node in self.nodes.values())
@@ -55,7 +59,7 @@ class Pool(Reserving):
 
     def handle(self, event: e.Event) -> Outcome:
         """Decide what an event means. The caller applies the facts before it handles the next event."""
-        self._at_ms = event.at_ms
+        self.now_ms, self.at_ms = event.now_ms, event.at_ms
         return self._handle(event)
 
     @singledispatchmethod
@@ -197,6 +201,25 @@ class Pool(Reserving):
             return [], [e.AnswerError(caller=event.caller, error=error)]
         facts, effects = self._resume(slice_, event, event.by, event.request_id)
         return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
+
+    @_handle.register
+    def _on_defrag_requested(self, event: e.DefragRequested) -> Outcome:
+        plan = plan_defrag(self, event.at_most_pct)
+        self._moves.extend(plan.moves)
+        return [], [e.AnswerDone(caller=event.caller, value=plan)]
+
+    def _move_one(self, event: e.Ticked) -> Outcome | None:
+        """Make the next planned move of an idle slice, if it still stands where it did and has room where it goes."""
+        while self._moves:
+            move = self._moves.popleft()
+            slice_, node = self.slices.get(move.slice_id), self.nodes.get(move.plan.node)
+            is_there = slice_ is not None and (slice_.node, slice_.device) == (move.from_node, move.from_device)
+            if slice_ is None or node is None or not is_there or slice_.state is not SliceState.LIVE or not node.takes_slices:
+                continue
+            device = node.devices.get(move.plan.device)
+            if device and device.open_pct >= slice_.compute_pct and ask_again(slice_).fits(device):
+                return self._move(slice_, move.plan, event, "idle slices are moved together")
+        return None
 
     @_handle.register
     def _on_reservation_requested(self, event: e.ReservationRequested) -> Outcome:
@@ -349,7 +372,7 @@ class Pool(Reserving):
         facts, effects = self._serve_queue(event)
         if facts:
             return facts, effects
-        more_facts, more_effects = self._resume_one(event) or self._grow(event) or ([], [])
+        more_facts, more_effects = self._resume_one(event) or self._move_one(event) or self._grow(event) or ([], [])
         return more_facts, [*effects, *more_effects]
 
     # ── answers ──────

@@ -70,12 +70,12 @@ class Scheduling(Admission):
         self._restarted_ms = 0
         self._grown_openings = 0
         self._grow_at_ms: int | None = None
-        #: Times of the event that is handled, for standings.
-        self._at_ms = 0
+        #: Times of the event that was handled last: standings and windows are as of then.
+        self.now_ms = self.at_ms = 0
 
     def standing(self, account: str) -> tuple[float, ...]:
         """Return how much of its due an account has had, its tenant's first: less is served first."""
-        return tuple(self.shares.standing(name, self.quotas.of(name).guaranteed_pct, self._at_ms) for name in path_of(account))
+        return tuple(self.shares.standing(name, self.quotas.of(name).guaranteed_pct, self.at_ms) for name in path_of(account))
 
     def look_again(self) -> None:
         """Have the queue looked at in the next tick, whatever has opened."""

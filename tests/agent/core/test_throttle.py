@@ -36,6 +36,28 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+# ── pauses ──────
+
+
+def test_a_paused_slice_gets_no_turn_and_makes_nothing_up() -> None:
+    throttle = Throttle()
+    for slice_id in ("paused", "other"):
+        throttle.add(slice_id, compute_pct=50, policy=FIXED, now_ns=0)
+    throttle.pause("paused", is_paused=True, now_ns=0)
+    throttle.want("paused", 0)
+    assert throttle.next(0) is None
+    throttle.want("other", 0)
+    grant = throttle.next(0)
+    assert isinstance(grant, Grant)
+    assert grant.slice_id == "other"
+    throttle.settle("other", grant.seq, used_ns=5 * MS, wants=False, now_ns=5 * MS)
+    assert throttle.next(10 * S) is None
+    throttle.pause("paused", is_paused=False, now_ns=10 * S)
+    late = throttle.next(10 * S)
+    assert isinstance(late, Grant)
+    assert (late.slice_id, late.quantum_ns < S) == ("paused", True)
+
+
 # ── shares ──────
 
 

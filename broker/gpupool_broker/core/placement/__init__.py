@@ -8,7 +8,7 @@ The policies of both are the same words (`POLICIES`); `fgd` and `fgd+` learn the
 
 from __future__ import annotations
 
-from gpupool_broker.core.placement.asks import NULL_KIND, Ask, NoRoom, Plan
+from gpupool_broker.core.placement.asks import NULL_KIND, WHOLE_PCT, Ask, NoRoom, Plan, meets, rating_of
 from gpupool_broker.core.placement.gangs import has_room, place_gang, roomiest, spots_of
 from gpupool_broker.core.placement.placer import Placer
 from gpupool_broker.core.placement.policies import DEFAULT_POLICY, POLICIES
@@ -19,14 +19,17 @@ __all__ = [
     "DEFAULT_POLICY",
     "NULL_KIND",
     "POLICIES",
+    "WHOLE_PCT",
     "Ask",
     "NoRoom",
     "Placer",
     "Plan",
     "Workload",
     "has_room",
+    "meets",
     "place",
     "place_gang",
+    "rating_of",
     "roomiest",
     "spots_of",
 ]

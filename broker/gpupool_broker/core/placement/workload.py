@@ -58,6 +58,11 @@ class Workload:
     def __repr__(self) -> str:
         return f"<Workload, {len(self._last)} requests of {self._seen}>"
 
+    @property
+    def size(self) -> int:
+        """How many requests the present lessons were learned from."""
+        return sum(self._counts.values())
+
     def saw(self, compute_pct: int, memory_mib: int) -> None:
         """Remember a request that came in; learn where it is time."""
         self._last.append((compute_pct, memory_mib))
