@@ -34,6 +34,13 @@ def broker(
             envvar="GPUPOOL_PLACEMENT",
         ),
     ] = None,
+    min_runtime: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds a slice runs before it may be paused or evicted.", envvar="GPUPOOL_MIN_RUNTIME"),
+    ] = 60.0,
+    notice: Annotated[
+        float, typer.Option(min=0, help="Seconds between the notice to a slice and its eviction.", envvar="GPUPOOL_NOTICE")
+    ] = 30.0,
     encrypt: Annotated[
         bool | None,
         typer.Option(
@@ -72,6 +79,8 @@ def broker(
             bind=check_bind(control, insecure=insecure, encrypted=encrypt),
             http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure, encrypted=tls is not None),
             placement=placement,
+            min_runtime_s=min_runtime,
+            notice_s=notice,
             encrypt=encrypt,
             tls=tls,
             home=home or state_home(),

@@ -164,15 +164,6 @@ class Gateway:
                     request_id=message.request_id,
                     error=None if error is None else from_info(error),
                 )
-            case CancelRequest():
-                return e.CancelRequested(
-                    now_ms=now_ms,
-                    at_ms=at_ms,
-                    caller=None,
-                    tenant=peer.may_touch,
-                    request_id=message.request_id,
-                    by=peer.name or "its caller",
-                )
         return self._request(WireCaller(identity, message.call_id, type(message)), peer, message, now_ms, at_ms)
 
     def _request(self, caller: WireCaller, peer: Peer, message: Message, now_ms: int, at_ms: int) -> e.Event:
@@ -180,6 +171,15 @@ class Gateway:
             case RequestSlice():
                 return e.SliceRequested(
                     now_ms=now_ms, at_ms=at_ms, caller=caller, tenant=peer.tenant, holder=peer.name, request=message
+                )
+            case CancelRequest():
+                return e.CancelRequested(
+                    now_ms=now_ms,
+                    at_ms=at_ms,
+                    caller=caller,
+                    tenant=peer.may_touch,
+                    request_id=message.request_id,
+                    by=peer.name or "its caller",
                 )
             case ResizeSlice():
                 return e.ResizeRequested(

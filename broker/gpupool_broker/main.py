@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from gpupool_broker.api.app import make_app
 from gpupool_broker.core.placement import DEFAULT_POLICY, POLICIES
+from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.gateway import Gateway
 from gpupool_broker.keys import curve_secret
 from gpupool_broker.leases import LeaseSigner
@@ -51,7 +52,8 @@ def run_broker(settings: BrokerSettings) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
     gateway = Gateway(context, settings.bind, desk, "broker", secret)
-    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context, policy)
+    rules = Rules(min_runtime_ms=int(settings.min_runtime_s * 1000), notice_ms=int(settings.notice_s * 1000))
+    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context, policy, rules)
     app = make_app(broker, store, desk, version("gpupool"))
     server = uvicorn.Server(_http_config(app, settings))
     broker.start()

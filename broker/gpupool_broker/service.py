@@ -25,6 +25,7 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.placement import DEFAULT_POLICY, Placer
 from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.core.state import Node, Slice, SliceState
 from gpupool_broker.gateway import Gateway, WireCaller
 from gpupool_broker.leases import LeaseSigner
@@ -40,6 +41,7 @@ from gpupool_wire.messages import (
     GangGranted,
     Lease,
     Message,
+    Pong,
     ReleaseSlice,
     ResizeSlice,
     Revoke,
@@ -70,9 +72,11 @@ class Broker:
         signer: LeaseSigner,
         context: zmq.Context[zmq.Socket[bytes]],
         policy: str = DEFAULT_POLICY,
+        rules: Rules | None = None,
     ) -> None:
         self._store = store
         self._policy = policy
+        self._rules = rules or Rules()
         self._gateway = gateway
         self._signer = signer
         self.pool = self._replayed()
@@ -217,7 +221,7 @@ class Broker:
                 self._perform(e.AnswerError(caller=caller, error=error))
 
     def _replayed(self) -> Pool:
-        pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}", Placer(self._policy))
+        pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}", Placer(self._policy), self._rules)
         for fact in self._store.facts():
             pool.apply(fact)
         pool.handle(e.Restarted(now_ms=_now_ms(), at_ms=wall_ms()))
@@ -246,6 +250,8 @@ class Broker:
                 future.set_result([self.pool.slices[slice_id] for slice_id in effect.slice_ids])
             case e.AnswerDone(caller=Future() as future):
                 future.set_result(effect.value)
+            case e.AnswerDone(caller=WireCaller() as caller):
+                self._gateway.tell(caller.identity, Pong(call_id=caller.call_id))
             case e.AnswerGang(caller=WireCaller() as caller):
                 members = [self._granted(caller.call_id, self.pool.slices[slice_id]) for slice_id in effect.slice_ids]
                 granted = GangGranted(call_id=caller.call_id, gang_id=effect.gang_id, members=members)

@@ -21,6 +21,9 @@ class BrokerSettings:
     ready_file: Path | None = None
     #: How devices are chosen for requests, a name of core.placement.POLICIES; None takes the default.
     placement: str | None = None
+    #: How long slices that may be taken run at least, and how long those that have to go know before (seconds).
+    min_runtime_s: float = 60.0
+    notice_s: float = 30.0
     #: Whether the control port is encrypted.
     encrypt: bool = False
     #: Certificate and key (PEM) REST is served with over TLS; None serves plain HTTP.

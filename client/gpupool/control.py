@@ -6,6 +6,7 @@ ask ──▶ Line ══▶ broker            a broken line is opened and greet
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket as sockets
@@ -14,6 +15,8 @@ import threading
 import time
 import uuid
 from typing import Final, TypeVar
+
+import msgspec
 
 from gpupool.forks import renew_after_fork
 from gpupool.line import Gone, Line, Silent, why_unresolvable
@@ -24,6 +27,8 @@ from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
     BrokerToClient,
+    CancelRequest,
+    GangGranted,
     Hello,
     LocateSlice,
     Message,
@@ -37,7 +42,6 @@ from gpupool_wire.messages import (
     SliceResized,
     Welcome,
 )
-from gpupool_wire.units import Hold, Policy
 
 A = TypeVar("A", bound=Message)
 
@@ -83,37 +87,30 @@ class Control:
         """Greet the broker. Raises PoolUnreachable, NotAuthorized, or RemoteProtocolError where it speaks another version."""
         self._ask(Ping(call_id=next(self._call_ids)), Pong)
 
-    def request_slice(
-        self,
-        compute_pct: int,
-        memory_mib: int,
-        *,
-        policy: Policy = Policy.FIXED,
-        hold: Hold = Hold.ATTACHED,
-        kind: str | None = None,
-        wait_s: float = 0.0,
-        label: str = "",
-    ) -> SliceGranted:
-        """Ask for a slice and wait up to `wait_s` for room. Raises SliceRefused with the numbers compared."""
-        question = RequestSlice(
-            call_id=next(self._call_ids),
-            request_id=uuid.uuid4().hex,
-            compute_pct=compute_pct,
-            memory_mib=memory_mib,
-            policy=policy,
-            hold=hold,
-            kind=kind,
-            wait_ms=int(wait_s * 1000),
-            label=label,
-        )
-        if not wait_s:
-            return self._ask(question, SliceGranted)
+    def request_slices(self, request: RequestSlice) -> list[SliceGranted]:
+        """Ask for slices, and wait for room as long as the request says. Raises SliceRefused with the numbers compared.
+
+        An interrupted wait (Ctrl-C) takes the request out of the queue.
+        """
+        question = msgspec.structs.replace(request, call_id=next(self._call_ids))
+        if not request.wait_ms:
+            return self._ask_for(question)
         # A long wait must not keep other threads from releasing what this one waits for.
         waiting = Control(self.url, self._token, timeout_s=self._timeout_s, name=self._name)
         try:
-            return waiting._ask(question, SliceGranted, wait_s)
+            return waiting._ask_for(question)
+        except BaseException:
+            with contextlib.suppress(GpupoolError):
+                self._ask(CancelRequest(call_id=next(self._call_ids), request_id=request.request_id), Pong)
+            raise
         finally:
             waiting.close()
+
+    def _ask_for(self, question: RequestSlice) -> list[SliceGranted]:
+        wait_s = question.wait_ms / 1000
+        if question.count == 1:
+            return [self._ask(question, SliceGranted, wait_s)]
+        return self._ask(question, GangGranted, wait_s).members
 
     def locate_slice(self, slice_id: str) -> SliceGranted:
         """Return where the slice is now. Raises NotFound or LeaseLost where it has ended, Conflict while it is stranded."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TypeVar
+from typing import Unpack
 
 from gpupool.control import Control
+from gpupool.gang import Gang
 from gpupool.grant import grant_of
 from gpupool.locator import BrokerLocator
-from gpupool.settings import broker_url, client_token, wanted_size
+from gpupool.settings import broker_url, client_token
 from gpupool.slices import Slice
+from gpupool.wishes import Wishes, choice, request_of
 from gpupool_wire.errors import UsageError
 from gpupool_wire.limits import ANSWER_S
-from gpupool_wire.units import Hold, Policy, parse_compute, parse_memory
-
-E = TypeVar("E", Policy, Hold)
+from gpupool_wire.units import Arrange, Hold
 
 
 class Pool:
@@ -47,39 +47,57 @@ class Pool:
         compute: int | str | None = None,
         memory: int | str | None = None,
         *,
-        policy: str = Policy.FIXED,
-        kind: str | None = None,
-        wait: float = 0.0,
-        label: str = "",
         hold: str = Hold.ATTACHED,
+        **more: Unpack[Wishes],
     ) -> Slice:
         """Ask for a slice and open it: `compute` in per cent of one device, `memory` in MiB or as a text such as "2GiB".
 
-        Where they are not given, GPUPOOL_COMPUTE and GPUPOOL_MEMORY say (25 and 2GiB by default). `policy` is "fixed" or "burst",
-        `kind` names the only kind of device wanted ("cuda", "cpu", "null"), `wait` is how many seconds to queue where it does not
-        fit now, `hold="held"` makes a slice that outlives this program. Raises UsageError, SliceRefused with the numbers.
+        Where they are not given, GPUPOOL_COMPUTE and GPUPOOL_MEMORY say (25 and 2GiB by default). `compute="10..50"` has 10 % at
+        any time, and up to 50 % while nobody else wants it. `hold="held"` makes a slice that outlives this program. What else can
+        be said is in `Wishes`. Raises UsageError, SliceRefused with the numbers compared, NotAuthorized for too high a priority.
         """
-        usual_compute, usual_memory = wanted_size()
-        compute_pct = usual_compute if compute is None else parse_compute(compute)
-        memory_mib = usual_memory if memory is None else parse_memory(memory)
-        if wait < 0:
-            raise UsageError(f"wait is a number of seconds from 0 on, not {wait}")
-        answer = self._control.request_slice(
-            compute_pct,
-            memory_mib,
-            policy=_choice(Policy, policy, "policy"),
-            hold=_choice(Hold, hold, "hold"),
-            kind=kind,
-            wait_s=wait,
-            label=label,
-        )
-        granted = Slice(grant_of(answer), BrokerLocator(self._control), control=self._control, holder=hold == Hold.ATTACHED)
-        try:
-            granted.link()  # at once: a slice whose holder does not come is freed after seconds
-        except BaseException:
-            granted.release()
-            raise
+        (granted,) = self._ask(compute, memory, 1, hold, more)
         return granted
+
+    def gang(
+        self,
+        gpus: int,
+        compute: int | str | None = None,
+        memory: int | str | None = None,
+        *,
+        hold: str = Hold.ATTACHED,
+        arrange: str = Arrange.PACK,
+        **more: Unpack[Wishes],
+    ) -> Gang:
+        """Ask for slices of `gpus` devices, all or none, each as `slice` takes it; `arrange` them "pack" or "spread" over nodes.
+
+        Raises what `slice` raises.
+        """
+        if gpus < 1:
+            raise UsageError(f"gpus is a number of devices from 1 on, not {gpus}")
+        return Gang(self._ask(compute, memory, gpus, hold, more, choice(Arrange, arrange, "arrange")))
+
+    def _ask(
+        self,
+        compute: int | str | None,
+        memory: int | str | None,
+        count: int,
+        hold: str,
+        wishes: Wishes,
+        arrange: Arrange = Arrange.PACK,
+    ) -> list[Slice]:
+        request = request_of(compute, memory, wishes, count=count, hold=choice(Hold, hold, "hold"), arrange=arrange)
+        answers = self._control.request_slices(request)
+        is_holder = request.hold is Hold.ATTACHED
+        slices = [Slice(grant_of(a), BrokerLocator(self._control), control=self._control, holder=is_holder) for a in answers]
+        try:
+            for granted in slices:
+                granted.link()  # at once: a slice whose holder does not come is freed after seconds
+        except BaseException:
+            for granted in slices:
+                granted.release()
+            raise
+        return slices
 
     def join(self, slice_id: str) -> Slice:
         """Return a live slice of this tenant, as a guest: its end in this program changes nothing for the slice.
@@ -103,10 +121,3 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
     control = Control(broker_url(url), client_token(token), timeout_s=timeout)
     control.connect()
     return Pool(control)
-
-
-def _choice(kind: type[E], value: str, name: str) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise UsageError(f"{name} is {' or '.join(repr(str(member)) for member in kind)}, not {value!r}") from None

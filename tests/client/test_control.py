@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,17 @@ from gpupool.control import Control
 from gpupool_wire import messages as m
 from gpupool_wire.errors import NotAuthorized, PoolUnreachable, RemoteProtocolError, SliceRefused
 from gpupool_wire.units import Policy
+
+
+def wanted(compute_pct: int, memory_mib: int, *, wait_s: float = 0.0, **more: Any) -> m.RequestSlice:
+    return m.RequestSlice(
+        call_id=0,
+        request_id=uuid.uuid4().hex,
+        compute_pct=compute_pct,
+        memory_mib=memory_mib,
+        wait_ms=int(wait_s * 1000),
+        **more,
+    )
 
 
 @pytest.fixture
@@ -27,15 +39,15 @@ def test_the_broker_names_the_tenant(control: Control) -> None:
 
 
 def test_a_granted_slice_has_the_size_asked_for(control: Control) -> None:
-    granted = control.request_slice(30, 512, policy=Policy.BURST, label="x")
+    granted = control.request_slices(wanted(30, 512, policy=Policy.BURST, label="x"))[0]
     assert (granted.compute_pct, granted.memory_mib, granted.policy) == (30, 512, Policy.BURST)
 
 
 def test_a_refusal_carries_the_numbers_and_the_conversation_goes_on(control: Control, fakes: Any) -> None:
     with pytest.raises(SliceRefused, match="5000 MiB asked") as caught:
-        control.request_slice(30, 5000)
+        control.request_slices(wanted(30, 5000))
     assert caught.value.details == {"asked_mib": 5000}
-    control.request_slice(30, 100)
+    control.request_slices(wanted(30, 100))
     assert sum(isinstance(message, m.Hello) for message in fakes.broker.heard) == 1
 
 
@@ -83,7 +95,7 @@ def test_another_protocol_version_is_named(fakes: Any, control: Control) -> None
 def test_a_restarted_broker_is_greeted_again(control: Control, fakes: Any) -> None:
     control.connect()
     fakes.new_broker()
-    assert control.request_slice(10, 10).slice_id == "slice-1"
+    assert control.request_slices(wanted(10, 10))[0].slice_id == "slice-1"
 
 
 def test_a_broker_that_forgot_us_is_greeted_again(control: Control, fakes: Any) -> None:
@@ -109,7 +121,7 @@ def test_a_repeated_request_is_granted_once(control: Control, fakes: Any) -> Non
 
     restarting = threading.Thread(target=restart)
     restarting.start()
-    assert control.request_slice(10, 10).slice_id == "slice-1"
+    assert control.request_slices(wanted(10, 10))[0].slice_id == "slice-1"
     restarting.join()
     assert len(fakes.broker.granted) == 1
 
@@ -121,7 +133,7 @@ def test_a_long_wait_does_not_hold_up_a_release(control: Control, fakes: Any, ev
 
     def wait() -> None:
         try:
-            control.request_slice(10, 10, wait_s=60)
+            control.request_slices(wanted(10, 10, wait_s=60))
         except Exception as error:
             errors.append(error)
 
@@ -140,7 +152,7 @@ def test_a_long_wait_does_not_hold_up_a_release(control: Control, fakes: Any, ev
 
 
 def test_many_threads_share_one_conversation(control: Control, fakes: Any) -> None:
-    threads = [threading.Thread(target=control.request_slice, args=(1, 1)) for _ in range(16)]
+    threads = [threading.Thread(target=control.request_slices, args=(wanted(1, 1),)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gpupool.grant import Grant, Invitation, decode_invitation, encode_invitation
 from gpupool.locator import BrokerLocator, FileLocator, InvitationFile
 from gpupool_wire.errors import LeaseLost, UsageError
-from gpupool_wire.messages import SignedLease
+from gpupool_wire.messages import RequestSlice, SignedLease
 from gpupool_wire.units import Policy
 
 texts = st.text(max_size=40)
@@ -73,7 +73,7 @@ def test_what_a_killed_holder_left_is_removed_by_the_next(fakes: Any, tmp_path: 
 
 def test_the_broker_knows_where_a_slice_is(fakes: Any) -> None:
     control = fakes.control()
-    granted = control.request_slice(25, 64)
+    granted = control.request_slices(RequestSlice(call_id=0, request_id="r", compute_pct=25, memory_mib=64))[0]
     fakes.broker.epoch = 7
     assert BrokerLocator(control).locate(granted.slice_id).epoch == 7
     fakes.broker.ended.add(granted.slice_id)

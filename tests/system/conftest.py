@@ -27,13 +27,13 @@ START_S = 60.0
 class WholePool:
     """Broker and agents with their state under one folder. `gpupool` finds it through `environ`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *broker: str) -> None:
         self.home = folder
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("GPUPOOL_")}
         self.environ["GPUPOOL_HOME"] = str(folder)
         self.agents: dict[str, Daemon] = {}
         self.url, self.http = "tcp://127.0.0.1:0", "http://127.0.0.1:0"
-        self.start_broker()
+        self.start_broker(*broker)
         self.environ |= {"GPUPOOL_URL": self.url, "GPUPOOL_HTTP": self.http}
 
     def start_broker(self, *more: str) -> None:
@@ -64,7 +64,7 @@ class WholePool:
         if not (home / "agent" / "credential").exists():
             environ["GPUPOOL_JOIN_TOKEN"] = self.rest.post("/tokens", {"role": "join"})["token"]
         told = ["--broker", self.url, "--node", node, "--bind", "127.0.0.1:0", "--worker-ports", "0", "--metrics", "none"]
-        told += ["--home", str(home), "--device", "cpu", "--cpu-memory", "4GiB", *options]
+        told += ["--home", str(home), *([] if "--device" in options else ["--device", "cpu"]), "--cpu-memory", "4GiB", *options]
         agent = self.agents[node] = Daemon("agent", told, folder=home, environ=environ)
         agent.wait_ready(START_S, lambda: False)
         return agent
@@ -118,6 +118,11 @@ def system_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholePool]
         yield pool
     finally:
         pool.close()
+
+
+@pytest.fixture(scope="session")
+def make_pool() -> type[WholePool]:
+    return WholePool
 
 
 @pytest.fixture

@@ -140,9 +140,9 @@ class QuotaRequested(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelRequested(Event):
-    """Nobody waits for a request any more. `tenant` None may cancel every request; `caller` None wants no answer."""
+    """Nobody waits for a request any more. `tenant` None may cancel every request."""
 
-    caller: Caller | None
+    caller: Caller
     tenant: str | None
     request_id: str
     by: str

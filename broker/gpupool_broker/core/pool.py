@@ -153,13 +153,11 @@ class Pool(Reserving):
         waiting = self.waiting.get(event.request_id)
         if waiting is None or (event.tenant is not None and waiting.event.tenant != event.tenant):
             error = NotFound(f"no request {event.request_id[:64]} waits (any more)", request_id=event.request_id[:64])
-            return [], [e.AnswerError(caller=event.caller, error=error)] if event.caller is not None else []
+            return [], [e.AnswerError(caller=event.caller, error=error)]
         self.waiting.remove(waiting)
         refusal = SliceRefused(f"cancelled by {event.by} while it waited: {waiting.reason}")
-        effects: Effects = [e.AnswerError(caller=waiting.event.caller, error=refusal)]
-        if event.caller is not None:
-            effects.append(e.AnswerDone(caller=event.caller, value=event.request_id))
-        return [], effects
+        told = e.AnswerError(caller=waiting.event.caller, error=refusal)
+        return [], [told, e.AnswerDone(caller=event.caller, value=event.request_id)]
 
     @_handle.register
     def _on_caller_left(self, event: e.CallerLeft) -> Outcome:

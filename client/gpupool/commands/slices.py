@@ -11,13 +11,18 @@ from gpupool.commands.output import Column, Http, Json, Row, field, print_json, 
 if TYPE_CHECKING:
     from gpupool.rest import RestClient
 
+
+def _range(row: Row) -> str:
+    return f" of {row['compute_min_pct']}..{row['compute_max_pct']}" if row.get("compute_min_pct") else ""
+
+
 SLICE_COLUMNS: tuple[Column, ...] = (
     ("slice", field("slice_id")),
     ("tenant", field("tenant")),
     ("state", field("state")),
     ("device", lambda row: f"{row['node']}/{row['device']}" if row["node"] else ""),
     ("kind", field("kind")),
-    ("compute %", field("compute_pct")),
+    ("compute %", lambda row: f"{row['compute_pct']}{_range(row)}"),
     ("memory MiB", field("memory_mib")),
     ("policy", field("policy")),
     ("had %", lambda row: f"{row['achieved_10s_pct']:.1f}"),
@@ -45,7 +50,7 @@ Id = Annotated[str, typer.Argument(metavar="SLICE", help="Its id, as `gpupool sl
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root application."""
-    for command in (nodes, slices, release, resize):
+    for command in (nodes, slices, release, resize, pause, resume):
         app.command()(command)
 
 
@@ -108,6 +113,22 @@ def resize(
     }
     now = broker_rest(http).patch(f"/slices/{segment(slice_id)}", change, patience_s=deadline)
     _say(now, as_json, f"{slice_id} has {now['compute_pct']} % and {format_memory(now['memory_mib'])} now")
+
+
+def pause(slice_id: Id, as_json: Json = False, http: Http = None) -> None:
+    """Let a slice stand still: it keeps its memory, its compute is free for others, its calls wait."""
+    from gpupool.rest import segment
+
+    now = broker_rest(http).post(f"/slices/{segment(slice_id)}/pause", {})
+    _say(now, as_json, f"{slice_id} is paused")
+
+
+def resume(slice_id: Id, as_json: Json = False, http: Http = None) -> None:
+    """Let a paused slice go on, if its device has room for it."""
+    from gpupool.rest import segment
+
+    now = broker_rest(http).post(f"/slices/{segment(slice_id)}/resume", {})
+    _say(now, as_json, f"{slice_id} goes on")
 
 
 def broker_rest(http: str | None) -> RestClient:

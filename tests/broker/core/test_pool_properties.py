@@ -112,7 +112,7 @@ def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tupl
                 driver.unreserve(reservations[index % len(reservations)])
             case ("cancel", index) if len(driver.pool.waiting):
                 requests = sorted(waiting.request_id for waiting in driver.pool.waiting)
-                effects = driver.cancel(requests[index % len(requests)], None, caller=None)
+                effects = driver.cancel(requests[index % len(requests)], None)
                 answered += answers(effects)
             case ("agree", agrees) if shrinks:
                 answered += answers(driver.answer_shrink(shrinks.pop(), None if agrees else Conflict("it is in use")))

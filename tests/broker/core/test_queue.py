@@ -115,7 +115,7 @@ def test_the_kept_device_is_free_again_when_nobody_waits_for_it(driver, slice_gr
     driver.request(100, request_id="large", wait_ms=600_000)
     driver.wait(0)
     assert "kept for request large" in str(refused(driver.request(10)))
-    assert isinstance(refused(driver.cancel("large", caller=None)), SliceRefused)
+    assert isinstance(refused(driver.cancel("large")), SliceRefused)
     driver.wait(0)
     assert slice_granted(driver.request(10))
 

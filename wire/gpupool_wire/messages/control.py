@@ -82,8 +82,9 @@ class RequestSlice(Message, frozen=True, kw_only=True):
 
 
 class CancelRequest(Message, frozen=True, kw_only=True):
-    """Nobody waits for this request any more. There is no answer of its own: the request's is a refusal, if it still waited."""
+    """Nobody waits for this request any more. Answered by Pong, or by Failed where it does not wait (any more)."""
 
+    call_id: Count
     request_id: Name
 
 
