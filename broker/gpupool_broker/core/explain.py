@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gpupool_broker.core.admission import HasNoRoom
-from gpupool_broker.core.placement import WHOLE_PCT, Ask, meets, rating_of
+from gpupool_broker.core.placement import WHOLE_PCT, Ask, has_room, meets, rating_of, spots_of
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.queue import Waiting
 from gpupool_broker.core.state import Device, Node, SliceState
@@ -87,8 +87,8 @@ def _explain(pool: Pool, want: Want, request_id: str) -> Explanation:
             node=plan.node, device=plan.device, message=f"it would be granted on {where}", quota="", devices=verdicts
         )
     gives_way = [] if quota else list(_gives_way(pool, want, request_id))
-    has_room = bool(quota) and want.count == 1 and pool.placer.find(ask) is not None
-    changes = [*([f"quota: {quota}"] if quota else []), *([] if has_room else _changes(pool, ask))]
+    would_fit = bool(quota) and want.count == 1 and pool.placer.find(ask) is not None
+    changes = [*([f"quota: {quota}"] if quota else []), *([] if would_fit else _changes(pool, want, ask))]
     return Explanation(
         node=None, device=None, message=message, quota=quota, devices=verdicts, changes=changes, gives_way=gives_way
     )
@@ -142,7 +142,7 @@ def _labels(node: Node, device: Device) -> str:
     return f" with {named}" if named else ""
 
 
-def _changes(pool: Pool, ask: Ask) -> Iterator[str]:
+def _changes(pool: Pool, want: Want, ask: Ask) -> Iterator[str]:
     """Yield what would admit a request that has no place, other than more devices."""
     suitable = [
         device
@@ -151,7 +151,12 @@ def _changes(pool: Pool, ask: Ask) -> Iterator[str]:
         for device in node.devices.values()
         if meets(ask.needs(), device, node.labels) and device.booked_mib(ask.memory_mib) <= device.info.memory_mib
     ]
-    if ask.tflops:
+    if want.count > 1:
+        nodes = (node for node in pool.nodes.values() if node.takes_slices)
+        found = sum(has_room(ask, spot) for node in nodes for spot in spots_of(ask, node))
+        if found:
+            yield f"asking for {found} devices instead of {want.count}"
+    if ask.tflops or want.count > 1:
         return
     if least := max((d.open_pct for d in suitable if ask.memory_mib <= _given(d)), default=0):
         yield f"asking for {least} % of compute instead of {ask.compute_pct} %"
