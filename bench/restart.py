@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bench.cluster import Cluster
 from gpupool_broker.core import facts as f
-from gpupool_broker.store.sql import SqlStore, sqlite_url
+from gpupool_broker.store.databases import sqlite_url
+from gpupool_broker.store.sql import SqlStore
 from gpupool_wire.errors import GpupoolError
 from gpupool_wire.messages import DeviceInfo
 from gpupool_wire.units import Hold, Policy

@@ -52,6 +52,9 @@ def broker(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) to serve REST with over TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Key (PEM) of --tls-cert.")] = None,
     insecure: Annotated[bool, typer.Option(help="Allow binding beyond loopback without encryption.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify-journal", help="Check every record of the journal, say what is damaged, and end.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="GPUPOOL_LOG_LEVEL")] = "info",
 ) -> None:
     """Run the broker: it knows every node and slice, and decides who gets what.
@@ -63,7 +66,7 @@ def broker(
     from gpupool_wire.limits import BROKER_PORT, HTTP_PORT
 
     try:
-        from gpupool_broker.main import run_broker
+        from gpupool_broker.main import run_broker, verify_journal
         from gpupool_broker.settings import BrokerSettings
     except ImportError as error:
         typer.echo(f"gpupool broker needs the package {error.name}: install gpupool[broker]", err=True)
@@ -74,19 +77,21 @@ def broker(
     if encrypt is None:
         encrypt = not (control.is_loopback or insecure)
     tls = (tls_cert, tls_key) if tls_cert and tls_key else None
-    run_broker(
-        BrokerSettings(
-            bind=check_bind(control, insecure=insecure, encrypted=encrypt),
-            http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure, encrypted=tls is not None),
-            placement=placement,
-            min_runtime_s=min_runtime,
-            notice_s=notice,
-            encrypt=encrypt,
-            tls=tls,
-            home=home or state_home(),
-            database=database,
-            admin_token_file=admin_token_file,
-            ready_file=ready_file,
-            log_level=log_level,
-        )
+    settings = BrokerSettings(
+        bind=check_bind(control, insecure=insecure, encrypted=encrypt),
+        http=check_bind(parse_address(http, HTTP_PORT), insecure=insecure, encrypted=tls is not None),
+        placement=placement,
+        min_runtime_s=min_runtime,
+        notice_s=notice,
+        encrypt=encrypt,
+        tls=tls,
+        home=home or state_home(),
+        database=database,
+        admin_token_file=admin_token_file,
+        ready_file=ready_file,
+        log_level=log_level,
     )
+    if verify:
+        typer.echo(f"all {verify_journal(settings)} records of the journal are as they were written")
+    else:
+        run_broker(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -27,12 +28,17 @@ from gpupool_broker.leases import LeaseSigner
 from gpupool_broker.logs import configure_logging
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.settings import BrokerSettings
-from gpupool_broker.store.sql import SqlStore, sqlite_url
+from gpupool_broker.store.databases import open_database, sqlite_url
+from gpupool_broker.store.errors import JournalDamaged
+from gpupool_broker.store.reader import JournalReader
+from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.tokens import ADMIN, TokenDesk
 from gpupool_wire.addresses import Address
 from gpupool_wire.errors import UsageError
 
 log = logging.getLogger(__name__)
+#: Whoever repairs a journal needs to know where it begins to be wrong, and not every line of a disk that failed.
+MAX_FAULTS = 100
 #: Requests in flight may take this long to end when the broker stops.
 STOP_S = 3
 
@@ -45,7 +51,7 @@ def run_broker(settings: BrokerSettings) -> None:
     policy = settings.placement or DEFAULT_POLICY
     if policy not in POLICIES:
         raise UsageError(f"there is no placement policy {policy!r}; there are: {', '.join(POLICIES)}")
-    store = SqlStore(settings.database or sqlite_url(settings.folder / "broker.sqlite"))
+    store = SqlStore(database_url(settings))
     desk = TokenDesk(store, wall_ms)
     _first_token(desk, settings)
     http = _listen(settings.http)
@@ -67,6 +73,31 @@ def run_broker(settings: BrokerSettings) -> None:
         context.term()
         store.close()
     log.info("the broker has stopped", extra={"action": "stopped"})
+
+
+def database_url(settings: BrokerSettings) -> str:
+    """Return where the journal is."""
+    return settings.database or sqlite_url(settings.folder / "broker.sqlite")
+
+
+def verify_journal(settings: BrokerSettings) -> int:
+    """Check every record of the journal, also while a broker runs; return how many there are.
+
+    Raises JournalDamaged, with the positions of what is damaged, where not all are as they were written.
+    """
+    database = open_database(database_url(settings))
+    try:
+        journal = JournalReader(database)
+        found = list(itertools.islice(journal.faults(), MAX_FAULTS))
+        for fault in found:
+            print(fault.message)
+        if found:
+            more = "at least " if len(found) == MAX_FAULTS else ""
+            positions = ", ".join(str(fault.details["seq"]) for fault in found)
+            raise JournalDamaged(f"{more}{len(found)} records of the journal are damaged: {positions}")
+        return journal.read_head().seq
+    finally:
+        database.close()
 
 
 def _http_config(app: FastAPI, settings: BrokerSettings) -> uvicorn.Config:

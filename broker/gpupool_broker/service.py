@@ -29,7 +29,8 @@ from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.core.state import Node, Slice, SliceState
 from gpupool_broker.gateway import Gateway, WireCaller
 from gpupool_broker.leases import LeaseSigner
-from gpupool_broker.store.sql import SqlStore, StoreFailed
+from gpupool_broker.store.errors import StoreFailed
+from gpupool_broker.store.sql import SqlStore
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, RemoteProtocolError
 from gpupool_wire.limits import LEASE_S
 from gpupool_wire.messages import (
@@ -222,6 +223,7 @@ class Broker:
 
     def _replayed(self) -> Pool:
         pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}", Placer(self._policy), self._rules)
+        self._store.journal.recover()
         for fact in self._store.facts():
             pool.apply(fact)
         pool.handle(e.Restarted(now_ms=_now_ms(), at_ms=wall_ms()))

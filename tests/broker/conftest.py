@@ -29,6 +29,7 @@ from gpupool_wire.codec import encode
 from gpupool_wire.errors import GpupoolError
 from gpupool_wire.messages import DeviceInfo, Message, RequestSlice
 from gpupool_wire.units import Hold, Policy
+from tests.broker.postgres import PostgresServer, running_postgres
 
 
 class PoolDriver:
@@ -230,6 +231,13 @@ def refusal(effects: list[e.Effect]) -> Exception:
     """Return the error that was answered; fail where there was none."""
     (answer,) = [effect for effect in effects if isinstance(effect, e.AnswerError)]
     return answer.error
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests that want one."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

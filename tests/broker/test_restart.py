@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
@@ -65,8 +67,26 @@ def test_a_damaged_journal_is_refused_with_its_position(start_broker, agent, cli
     broker.process.terminate()
     broker.process.wait(15)
     database = sqlite3.connect(broker.home / "broker" / "broker.sqlite")
-    database.execute("UPDATE journal SET record = x'c1c1' WHERE seq = 2")
+    database.execute("UPDATE journal SET record = x'c1c1', size = 2 WHERE seq = 2")
     database.commit()
     database.close()
     with pytest.raises(AssertionError, match="record 2 of the journal cannot be read"):
         start_broker(broker.home)
+
+
+def test_a_journal_is_verified_on_demand(start_broker, agent, client) -> None:
+    broker = start_broker()
+    agent(broker)
+    client(broker).ask(ask_for(1))
+    command = [sys.executable, "-m", "gpupool", "broker", "--verify-journal", "--home", str(broker.home)]
+    while_it_runs = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (while_it_runs.returncode, while_it_runs.stdout) == (0, "all 2 records of the journal are as they were written\n")
+    broker.kill()
+    database = sqlite3.connect(broker.home / "broker" / "broker.sqlite")
+    database.execute("UPDATE journal SET record = x'c1c1', size = 2")
+    database.commit()
+    database.close()
+    damaged = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert damaged.returncode == 1
+    assert "record 1 of the journal cannot be read" in damaged.stdout
+    assert "2 records of the journal are damaged: 1, 2" in damaged.stderr

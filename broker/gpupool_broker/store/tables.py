@@ -1,4 +1,4 @@
-"""The tables. Every statement on them stands in `sql.py`."""
+"""The tables. Every statement on them stands in this package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ metadata = MetaData()
 #: SQLite counts only INTEGER primary keys by itself; PostgreSQL wants the 64 bits said.
 _Seq = BigInteger().with_variant(Integer, "sqlite")
 
+#: One record a fact, in the order of `records.Record`.
 journal = Table(
     "journal",
     metadata,
@@ -16,6 +17,8 @@ journal = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("slice_id", String(512)),
     Column("record", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("crc", BigInteger, nullable=False),
     Index("journal_by_slice", "slice_id"),
 )
 tokens = Table(
