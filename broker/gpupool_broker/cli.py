@@ -22,6 +22,9 @@ def broker(
     database: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL; default: an SQLite file in the home.", envvar="GPUPOOL_DATABASE")
     ] = None,
+    snapshot_every: Annotated[
+        int, typer.Option(help="Facts between two snapshots, which shorten a restart.", min=1, envvar="GPUPOOL_SNAPSHOT_EVERY")
+    ] = 50_000,
     admin_token_file: Annotated[
         Path | None,
         typer.Option(help="Write the first admin token here instead of showing it.", envvar="GPUPOOL_ADMIN_TOKEN_FILE"),
@@ -87,6 +90,7 @@ def broker(
         tls=tls,
         home=home or state_home(),
         database=database,
+        snapshot_every=snapshot_every,
         admin_token_file=admin_token_file,
         ready_file=ready_file,
         log_level=log_level,

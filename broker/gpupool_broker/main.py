@@ -59,7 +59,7 @@ def run_broker(settings: BrokerSettings) -> None:
     secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
     gateway = Gateway(context, settings.bind, desk, "broker", secret)
     rules = Rules(min_runtime_ms=int(settings.min_runtime_s * 1000), notice_ms=int(settings.notice_s * 1000))
-    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context, policy, rules)
+    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context, policy, rules, settings.snapshot_every)
     app = make_app(broker, store, desk, version("gpupool"))
     server = uvicorn.Server(_http_config(app, settings))
     broker.start()

@@ -29,6 +29,7 @@ from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.core.state import Node, Slice, SliceState
 from gpupool_broker.gateway import Gateway, WireCaller
 from gpupool_broker.leases import LeaseSigner
+from gpupool_broker.recovery import SNAPSHOT_EVERY, Recovery
 from gpupool_broker.store.errors import StoreFailed
 from gpupool_broker.store.sql import SqlStore
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, RemoteProtocolError
@@ -74,13 +75,15 @@ class Broker:
         context: zmq.Context[zmq.Socket[bytes]],
         policy: str = DEFAULT_POLICY,
         rules: Rules | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         self._store = store
         self._policy = policy
         self._rules = rules or Rules()
         self._gateway = gateway
         self._signer = signer
-        self.pool = self._replayed()
+        self._recovery = Recovery(store, snapshot_every)
+        self.pool = self._restored()
         self._jobs: queue.SimpleQueue[Callable[[list[e.Event]], None]] = queue.SimpleQueue()
         self._context = context
         self._wake_address = f"inproc://broker-{uuid.uuid4().hex}"
@@ -104,6 +107,8 @@ class Broker:
         self._wake()
         self._thread.join(5)
         self._wake_out.close(0)
+        if not self._thread.is_alive() and self.failure is None:
+            self._recovery.finish(self.pool)
 
     @property
     def is_serving(self) -> bool:
@@ -184,6 +189,7 @@ class Broker:
         else:
             for effect in effects:
                 self._perform(effect)
+            self._recovery.consider(self.pool)
         self.turns += 1
 
     def _posted(self) -> list[e.Event]:
@@ -210,7 +216,7 @@ class Broker:
         log.error("nothing of this turn was stored: %s", error, extra={"action": "commit_failed"})
         known = self.pool
         try:
-            self.pool = self._replayed()
+            self.pool = self._restored(is_start=False)
         except StoreFailed:
             # The store does not even give what it has: keep the memory, and keep refusing until it does.
             self.pool = known
@@ -221,11 +227,9 @@ class Broker:
             if caller is not None:
                 self._perform(e.AnswerError(caller=caller, error=error))
 
-    def _replayed(self) -> Pool:
+    def _restored(self, *, is_start: bool = True) -> Pool:
         pool = Pool(lambda: f"s-{uuid.uuid4().hex[:12]}", Placer(self._policy), self._rules)
-        self._store.journal.recover()
-        for fact in self._store.facts():
-            pool.apply(fact)
+        self._recovery.restore(pool, is_start=is_start)
         pool.handle(e.Restarted(now_ms=_now_ms(), at_ms=wall_ms()))
         return pool
 

@@ -17,6 +17,8 @@ class BrokerSettings:
     home: Path
     #: SQLAlchemy URL; None keeps an SQLite file under the home.
     database: str | None = None
+    #: Facts between two snapshots of the books.
+    snapshot_every: int = 50_000
     admin_token_file: Path | None = None
     ready_file: Path | None = None
     #: How devices are chosen for requests, a name of core.placement.POLICIES; None takes the default.

@@ -1,6 +1,6 @@
 """The store on SQLAlchemy: SQLite embedded, PostgreSQL for real. One broker writes to a database at a time.
 
-open_database(url) ──take──> Writer ──> Journal, tokens
+open_database(url) ──take──> Writer ──> Journal, Snapshots, tokens
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gpupool_broker.core.facts import AnyFact, Fact
 from gpupool_broker.store.databases import Database, open_database
 from gpupool_broker.store.errors import RightTaken, translated
 from gpupool_broker.store.journal import Journal
+from gpupool_broker.store.snapshots import Snapshots
 from gpupool_broker.store.tables import tokens
 from gpupool_broker.store.writer import Writer
 
@@ -35,7 +36,7 @@ class Token:
 
 
 class SqlStore:
-    """Journal and tokens in one database, and the right to write there."""
+    """Journal, snapshots and tokens in one database, and the right to write there."""
 
     def __init__(self, database: Database | str) -> None:
         """Open a database, given itself or by its URL, and bring its tables up to date.
@@ -48,6 +49,7 @@ class SqlStore:
             with self.writer.begin() as writing:
                 self.database.migrate(writing)
             self.journal = Journal(self.database, self.writer)
+            self.snapshots = Snapshots(self.database, self.writer)
         except BaseException:
             self.database.close()
             raise

@@ -34,3 +34,21 @@ tokens = Table(
     Column("used_ms", BigInteger),
     Column("revoked_ms", BigInteger),
 )
+#: Written when all pieces are there.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    #: The last record whose fact is in it, and that record's checksum.
+    Column("seq", _Seq, primary_key=True, autoincrement=False),
+    Column("crc", BigInteger, nullable=False),
+    Column("shape", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("data_crc", BigInteger, nullable=False),
+)
+snapshot_pieces = Table(
+    "snapshot_pieces",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)

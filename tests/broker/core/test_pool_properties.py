@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from operator import attrgetter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +14,16 @@ from gpupool_broker.core.invariants import check
 from gpupool_broker.core.placement import Ask, Placer
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.scheduling import Rules
+from gpupool_broker.core.snapshot import KEPT, freeze, thaw
 from gpupool_wire.errors import Conflict
 from gpupool_wire.messages import LinkLost, SliceUse
+
+
+def contents(pool: Pool) -> dict[str, object]:
+    """Everything that a snapshot keeps, dicts with the order of their keys."""
+    kept = {path: attrgetter(path)(pool) for path in KEPT}
+    return {path: list(value.items()) if isinstance(value, dict) else value for path, value in kept.items()}
+
 
 NODES = ("node-1", "node-2", "node-3")
 STEPS = st.one_of(
@@ -132,6 +141,10 @@ def test_any_life_keeps_the_invariants_and_replays(make_driver, steps: list[tupl
             assert driver.pool.placer.place(ask) == afresh.place(ask)
         unrolled = {key: driver.pool.slices[key] for key in driver.pool.slices}
         assert view(driver.replayed()) == view(driver.pool), unrolled
+        thawed = Pool(lambda: "never asked")
+        thaw(freeze(driver.pool), thawed)
+        assert view(thawed) == view(driver.pool)
+        assert contents(thawed) == contents(driver.pool)
     assert asked == answered + len(driver.pool.waiting) + len(driver.pool.shrinks)
 
 
