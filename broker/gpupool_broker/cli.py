@@ -22,6 +22,14 @@ def broker(
     database: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL; default: an SQLite file in the home.", envvar="GPUPOOL_DATABASE")
     ] = None,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby",
+            help="Where another broker serves from the same database, wait, and take over when it ends.",
+            envvar="GPUPOOL_STANDBY",
+        ),
+    ] = False,
     snapshot_every: Annotated[
         int, typer.Option(help="Facts between two snapshots, which shorten a restart.", min=1, envvar="GPUPOOL_SNAPSHOT_EVERY")
     ] = 50_000,
@@ -90,6 +98,7 @@ def broker(
         tls=tls,
         home=home or state_home(),
         database=database,
+        standby=standby,
         snapshot_every=snapshot_every,
         admin_token_file=admin_token_file,
         ready_file=ready_file,

@@ -1,4 +1,9 @@
-"""The broker process: store, turns, control port, REST; from start to stop."""
+"""The broker process: store, turns, control port, REST; from start to stop.
+
+    stand by (where asked for) ──right to write──> serve ──signal──> stop
+          ▲                                          └── right lost ──┐
+          └───────────────────────────────────────────────────────────┘
+"""
 
 from __future__ import annotations
 
@@ -7,72 +12,82 @@ import itertools
 import json
 import logging
 import os
-import signal
-import socket
-import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 
-import uvicorn
 import zmq
-from fastapi import FastAPI
 
 from gpupool_broker.api.app import make_app
 from gpupool_broker.core.placement import DEFAULT_POLICY, POLICIES
 from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.gateway import Gateway
 from gpupool_broker.keys import curve_secret
-from gpupool_broker.leases import LeaseSigner
+from gpupool_broker.leases import LeaseSigner, first_lease_key
 from gpupool_broker.logs import configure_logging
+from gpupool_broker.rest_server import RestServer
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.settings import BrokerSettings
+from gpupool_broker.standby import wait_for_right
 from gpupool_broker.store.databases import open_database, sqlite_url
-from gpupool_broker.store.errors import JournalDamaged
+from gpupool_broker.store.errors import JournalDamaged, RightLost
 from gpupool_broker.store.reader import JournalReader
 from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.tokens import ADMIN, TokenDesk
-from gpupool_wire.addresses import Address
 from gpupool_wire.errors import UsageError
 
 log = logging.getLogger(__name__)
 #: Whoever repairs a journal needs to know where it begins to be wrong, and not every line of a disk that failed.
 MAX_FAULTS = 100
-#: Requests in flight may take this long to end when the broker stops.
-STOP_S = 3
 
 
 def run_broker(settings: BrokerSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises GpupoolError where it cannot start."""
+    """Serve until SIGTERM or SIGINT, standing by before and in between where that is asked for.
+
+    Raises GpupoolError where it cannot start: RightTaken where another broker serves from the database.
+    """
     configure_logging(settings.log_level)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.folder.mkdir(mode=0o700, exist_ok=True)
     policy = settings.placement or DEFAULT_POLICY
     if policy not in POLICIES:
         raise UsageError(f"there is no placement policy {policy!r}; there are: {', '.join(POLICIES)}")
-    store = SqlStore(database_url(settings))
-    desk = TokenDesk(store, wall_ms)
-    _first_token(desk, settings)
-    http = _listen(settings.http)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
-    gateway = Gateway(context, settings.bind, desk, "broker", secret)
-    rules = Rules(min_runtime_ms=int(settings.min_runtime_s * 1000), notice_ms=int(settings.notice_s * 1000))
-    broker = Broker(store, gateway, LeaseSigner.at(settings.folder / "lease.key"), context, policy, rules, settings.snapshot_every)
-    app = make_app(broker, store, desk, version("gpupool"))
-    server = uvicorn.Server(_http_config(app, settings))
-    broker.start()
-    _announce(settings, gateway.url, http)
-    try:
-        with _stopping_on_signals(server):
-            server.run(sockets=[http])
-    finally:
-        broker.stop()
-        gateway.close()
-        context.term()
-        store.close()
+    database = open_database(database_url(settings))
+    stands_by = settings.standby
+    with RestServer(settings.http, settings.tls) as rest:
+        while not rest.is_stopping:
+            writer = wait_for_right(database, rest) if stands_by else None
+            if rest.is_stopping:
+                break
+            try:
+                _serve(settings, policy, SqlStore(database, writer), rest)
+            except RightLost as error:
+                # Whoever has it now serves. When it is free again, what was stored meanwhile is read anew.
+                log.error("this broker serves no more: %s", error, extra={"action": "right_lost"})  # noqa: TRY400 - told, not a bug
+                stands_by = True
+    database.close()
     log.info("the broker has stopped", extra={"action": "stopped"})
+
+
+def _serve(settings: BrokerSettings, policy: str, store: SqlStore, rest: RestServer) -> None:
+    """Serve from a store until told to stop. Raises RightLost where another broker may serve now."""
+    with contextlib.ExitStack() as opened:
+        opened.callback(store.close)
+        desk = TokenDesk(store, wall_ms)
+        _first_token(desk, settings)
+        signer = LeaseSigner(store.key("lease", lambda: first_lease_key(settings.folder / "lease.key")))
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        opened.callback(context.term)
+        secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
+        gateway = Gateway(context, settings.bind, desk, "broker", secret)
+        opened.callback(gateway.close)
+        rules = Rules(min_runtime_ms=int(settings.min_runtime_s * 1000), notice_ms=int(settings.notice_s * 1000))
+        broker = Broker(store, gateway, signer, context, policy, rules, settings.snapshot_every, on_end=rest.end)
+        opened.callback(broker.stop)
+        broker.start()
+        _announce(settings, gateway.url, rest.url)
+        rest.run(make_app(broker, store, desk, version("gpupool")))
+    if broker.failure is not None:
+        raise broker.failure
 
 
 def database_url(settings: BrokerSettings) -> str:
@@ -100,24 +115,6 @@ def verify_journal(settings: BrokerSettings) -> int:
         database.close()
 
 
-def _http_config(app: FastAPI, settings: BrokerSettings) -> uvicorn.Config:
-    certificate, key = settings.tls or (None, None)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=STOP_S,
-        lifespan="off",
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-    )
-    try:
-        config.load()
-    except OSError as error:
-        raise UsageError(f"TLS cannot be served with {certificate} and {key}: {error}") from error
-    return config
-
-
 def _first_token(desk: TokenDesk, settings: BrokerSettings) -> None:
     """At the first start, make the admin's token; show it once, or write it where only its owner can read it."""
     if any(token.role == ADMIN for token in desk.list()):
@@ -131,23 +128,8 @@ def _first_token(desk: TokenDesk, settings: BrokerSettings) -> None:
         file.write(secret + "\n")
 
 
-def _listen(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address.host, address.port))
-    except OSError as error:
-        listener.close()
-        raise UsageError(f"cannot listen on {address}: {error.strerror}; choose another with --http") from error
-    # Listening before it is announced: who reads the ready file may connect at once.
-    listener.listen(512)
-    return listener
-
-
-def _announce(settings: BrokerSettings, url: str, http: socket.socket) -> None:
-    host, port = http.getsockname()[:2]
-    addresses = {"url": url, "http": f"{'https' if settings.tls else 'http'}://{Address(host, port)}"}
+def _announce(settings: BrokerSettings, url: str, http: str) -> None:
+    addresses = {"url": url, "http": http}
     log.info("the broker serves %(url)s and %(http)s", addresses, extra={"action": "ready"})
     if settings.ready_file:
         write_whole(settings.ready_file, json.dumps(addresses))
@@ -158,20 +140,3 @@ def write_whole(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, "utf-8")
     draft.replace(path)
-
-
-@contextlib.contextmanager
-def _stopping_on_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Stop uvicorn on SIGTERM and SIGINT, without its habit of raising the signal again afterwards."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sys.stdout.flush()

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import zmq
@@ -30,9 +31,9 @@ from gpupool_broker.core.state import Node, Slice, SliceState
 from gpupool_broker.gateway import Gateway, WireCaller
 from gpupool_broker.leases import LeaseSigner
 from gpupool_broker.recovery import SNAPSHOT_EVERY, Recovery
-from gpupool_broker.store.errors import StoreFailed
+from gpupool_broker.store.errors import RightLost, StoreFailed
 from gpupool_broker.store.sql import SqlStore
-from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, RemoteProtocolError
+from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, PoolUnreachable, RemoteProtocolError
 from gpupool_wire.limits import LEASE_S
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
@@ -60,6 +61,8 @@ T = TypeVar("T")
 TICK_MS = 100
 #: Decisions that time alone brings in one turn; what is left comes in the next.
 TURN_DECISIONS = 10_000
+#: How often a broker to which nothing happens makes sure that it may still serve.
+CHECK_S = 1.0
 #: Longer between two turns than this and the broker itself was away: nobody else is called silent for it.
 STALL_S = 1.0
 
@@ -76,7 +79,10 @@ class Broker:
         policy: str = DEFAULT_POLICY,
         rules: Rules | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
+        *,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_end` is called, on the turns' thread, when it takes no more turns."""
         self._store = store
         self._policy = policy
         self._rules = rules or Rules()
@@ -95,6 +101,8 @@ class Broker:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-turns", daemon=True)
         self.turns = 0
+        self._on_end = on_end
+        self._checked_at = time.monotonic()
         self.failure: BaseException | None = None
 
     def start(self) -> None:
@@ -140,12 +148,15 @@ class Broker:
         return future.result(timeout_s)
 
     def _post(self, job: Callable[[list[e.Event]], None]) -> None:
+        if self.failure is not None:
+            raise PoolUnreachable(f"this broker serves no more: {self.failure}") from self.failure
         self._jobs.put(job)
         self._wake()
 
     def _wake(self) -> None:
-        with self._wake_lock:
-            self._wake_out.send(b"")
+        # Nobody reads it any more where the turns have ended by themselves.
+        with self._wake_lock, suppress(zmq.Again):
+            self._wake_out.send(b"", zmq.NOBLOCK)
 
     # ── the turn ──────
 
@@ -160,11 +171,14 @@ class Broker:
                 stalled = time.monotonic() - last > STALL_S
                 self._turn(stalled)
                 last = time.monotonic()
+        except RightLost as error:
+            self.failure = error
         except BaseException as error:
             self.failure = error
             log.exception("the broker stops", extra={"action": "broker_failed"})
         finally:
             self._wake_in.close(0)
+            self._on_end()
 
     def _turn(self, stalled: bool = False) -> None:
         """Handle all that waits, commit once, then tell."""
@@ -182,8 +196,10 @@ class Broker:
             if not self._decide(tick, facts, effects):
                 break
         try:
-            if facts:
-                self._store.append(facts)
+            self._commit(facts)
+        except RightLost as error:
+            self._leave_unanswered(error, effects)
+            raise
         except StoreFailed as error:
             self._roll_back(error, effects)
         else:
@@ -191,6 +207,24 @@ class Broker:
                 self._perform(effect)
             self._recovery.consider(self.pool)
         self.turns += 1
+
+    def _commit(self, facts: list[f.Fact]) -> None:
+        """Store what happened; where nothing did, look now and then whether it could be stored."""
+        now = time.monotonic()
+        if facts:
+            self._store.append(facts)
+        elif now - self._checked_at >= CHECK_S:
+            self._store.writer.check()
+        else:
+            return
+        self._checked_at = now
+
+    def _leave_unanswered(self, error: RightLost, effects: Iterable[e.Effect]) -> None:
+        """Whether this turn was stored nobody here knows: who asked over the wire asks the next broker, which does."""
+        for effect in effects:
+            caller = getattr(effect, "caller", None)
+            if isinstance(caller, Future) and not caller.done():
+                caller.set_exception(error)
 
     def _posted(self) -> list[e.Event]:
         events: list[e.Event] = []

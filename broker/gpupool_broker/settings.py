@@ -17,6 +17,8 @@ class BrokerSettings:
     home: Path
     #: SQLAlchemy URL; None keeps an SQLite file under the home.
     database: str | None = None
+    #: Whether to wait where another broker serves from the database, and take over when it ends.
+    standby: bool = False
     #: Facts between two snapshots of the books.
     snapshot_every: int = 50_000
     admin_token_file: Path | None = None

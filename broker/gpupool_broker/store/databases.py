@@ -90,6 +90,8 @@ class Sqlite(Database):
         """Take the lock on the file beside the database."""
         if self.path is not None and self._lock is None:
             try:
+                # Made before SQLite would: keys are in it, which only its owner may read.
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise StoreFailed(f"the database {self.path} cannot be used: {error}") from error

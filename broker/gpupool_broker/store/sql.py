@@ -1,11 +1,11 @@
 """The store on SQLAlchemy: SQLite embedded, PostgreSQL for real. One broker writes to a database at a time.
 
-open_database(url) ──take──> Writer ──> Journal, Snapshots, tokens
+open_database(url) ──take──> Writer ──> Journal, Snapshots, tokens, keys
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from gpupool_broker.store.databases import Database, open_database
 from gpupool_broker.store.errors import RightTaken, translated
 from gpupool_broker.store.journal import Journal
 from gpupool_broker.store.snapshots import Snapshots
-from gpupool_broker.store.tables import tokens
+from gpupool_broker.store.tables import keys, tokens
 from gpupool_broker.store.writer import Writer
 
 
@@ -38,14 +38,14 @@ class Token:
 class SqlStore:
     """Journal, snapshots and tokens in one database, and the right to write there."""
 
-    def __init__(self, database: Database | str) -> None:
-        """Open a database, given itself or by its URL, and bring its tables up to date.
+    def __init__(self, database: Database | str, writer: Writer | None = None) -> None:
+        """Open a database, given itself or by its URL, with the right to write where it is had already, and migrate it.
 
         Raises RightTaken where another broker writes there, StoreFailed where it does not answer.
         """
         self.database = open_database(database) if isinstance(database, str) else database
         try:
-            self.writer = _writer(self.database)
+            self.writer = writer or _writer(self.database)
             with self.writer.begin() as writing:
                 self.database.migrate(writing)
             self.journal = Journal(self.database, self.writer)
@@ -92,6 +92,15 @@ class SqlStore:
         changes = {name: value for name, value in (("used_ms", used_ms), ("revoked_ms", revoked_ms)) if value is not None}
         with self.writer.begin() as connection:
             connection.execute(sa.update(tokens).where(tokens.c.token_id == token_id).values(**changes))
+
+    def key(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return a secret key that all brokers of this database share; the first one makes it."""
+        with self.writer.begin() as connection:
+            known = connection.scalar(sa.select(keys.c.value).where(keys.c.name == name))
+            if known is None:
+                known = make()
+                connection.execute(sa.insert(keys), {"name": name, "value": known})
+            return bytes(known)
 
     def close(self) -> None:
         """Close the database, and let another broker write to it."""
