@@ -2,13 +2,16 @@
 
 agent ──AgentHello, Beat, Bye──> broker          DEALER, one header frame per message
 agent <──AgentWelcome, Assign, Revoke, BeatAnswer, Failed── broker
+
+Several brokers may be named: one serves, the others stand by. Every dial tries the next, and who serves is dialled no more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import zmq
 
@@ -28,14 +31,17 @@ BYE_LINGER_MS = 300
 class BrokerLink:
     """A DEALER socket that can be dialled anew. Used by one thread."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], broker: Address) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], brokers: Sequence[Address]) -> None:
         self._context = context
-        self.broker = broker
+        self._turns = itertools.cycle(brokers)
+        #: The one dialled last.
+        self.broker = brokers[0]
         self.socket: zmq.Socket[bytes] | None = None
 
     def dial(self) -> None:
-        """Drop the socket with what is queued in it, and connect a fresh one."""
+        """Drop the socket with what is queued in it, and connect a fresh one to the next broker."""
         self.close()
+        self.broker = next(self._turns)
         socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER

@@ -14,7 +14,10 @@ def register(app: typer.Typer) -> None:
 
 
 def agent(
-    broker: Annotated[str, typer.Option(help="The broker's control address.", envvar="GPUPOOL_BROKER")] = "127.0.0.1:7100",
+    broker: Annotated[
+        str,
+        typer.Option(help="The broker's control address; with commas, also those that stand by.", envvar="GPUPOOL_BROKER"),
+    ] = "127.0.0.1:7100",
     join_token: Annotated[
         str,
         typer.Option(help="Joins this node the first time.", envvar="GPUPOOL_JOIN_TOKEN", show_default=False),

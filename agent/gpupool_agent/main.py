@@ -45,7 +45,7 @@ def run_agent(settings: AgentSettings) -> None:
                 settings.node,
                 service.door.address,
                 ", ".join(f"{offer.name} ({offer.info.model}, {offer.info.memory_mib} MiB)" for offer in offered),
-                extra={"action": "started", "broker": str(settings.broker)},
+                extra={"action": "started", "brokers": ", ".join(map(str, settings.brokers))},
             )
             service.run()
         log.info("the agent has stopped", extra={"action": "stopped"})

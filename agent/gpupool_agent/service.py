@@ -94,7 +94,7 @@ class AgentService:
             opened.callback(self._context.term)
             self.door = Door(self._context, settings.door, self._state.curve_secret() if settings.encrypt else b"")
             opened.callback(self.door.close)
-            self._link = BrokerLink(self._context, settings.broker)
+            self._link = BrokerLink(self._context, settings.brokers)
             opened.callback(self._link.close)
             self._table = SliceTable(settings.node, self._offers)
             self._book = UsageBook()

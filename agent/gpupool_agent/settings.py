@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpupool_wire.addresses import Address, check_bind, parse_address
+from gpupool_wire.addresses import Address, check_bind, parse_address, parse_addresses
 from gpupool_wire.errors import UsageError
 from gpupool_wire.home import state_home
 from gpupool_wire.limits import AGENT_METRICS_PORT, BROKER_PORT, DOOR_PORT, WORKER_PORTS
@@ -24,7 +24,8 @@ class AgentSettings:
     """An agent's settings."""
 
     node: str
-    broker: Address
+    #: In the order in which they are tried: one serves, the others stand by.
+    brokers: tuple[Address, ...]
     #: Single use; empty where the node has its credential.
     join_token: str
     door: Address
@@ -83,7 +84,7 @@ def agent_settings(
         raise UsageError(f"clients cannot connect to {advertised.host}: name this node's address with --advertise")
     return AgentSettings(
         node=node or socket.gethostname(),
-        broker=parse_address(broker, BROKER_PORT),
+        brokers=parse_addresses(broker, BROKER_PORT),
         join_token=join_token,
         door=door,
         encrypt=encrypt,

@@ -1,8 +1,8 @@
 """The broker process: store, turns, control port, REST; from start to stop.
 
-    stand by (where asked for) ──right to write──> serve ──signal──> stop
-          ▲                                          └── right lost ──┐
-          └───────────────────────────────────────────────────────────┘
+stand by (where asked for) ──right to write──> serve ──signal──> stop
+      ▲                                          └── right lost ──┐
+      └───────────────────────────────────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run_broker(settings: BrokerSettings) -> None:
     with RestServer(settings.http, settings.tls) as rest:
         while not rest.is_stopping:
             writer = wait_for_right(database, rest) if stands_by else None
-            if rest.is_stopping:
+            if stands_by and writer is None:
                 break
             try:
                 _serve(settings, policy, SqlStore(database, writer), rest)

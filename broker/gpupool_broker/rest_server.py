@@ -1,6 +1,6 @@
 """The HTTP port: one listening socket for the life of the process, behind it now one application, now another.
 
-    listen ──run(standby)──end──> run(REST)──end or a signal──> …          who connects in between is answered by the next one
+listen ──run(standby)──end──> run(REST)──end or a signal──> …          who connects in between is answered by the next one
 """
 
 from __future__ import annotations

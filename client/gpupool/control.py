@@ -2,11 +2,14 @@
 
 ask ──▶ Line ══▶ broker            a broken line is opened and greeted anew, and the same question repeated,
  ▲────── answer ◀──┘               until the deadline; a repeated request id gets the recorded answer
+
+Where several brokers are named, one serves and the others stand by: the next is tried where one does not answer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import collections
 import itertools
 import os
 import socket as sockets
@@ -47,6 +50,10 @@ A = TypeVar("A", bound=Message)
 
 #: Between two attempts to reach a broker that is (re)starting.
 RETRY_S: Final = 0.1
+#: Where another broker may serve, no time is lost on one that does not greet.
+GREET_S: Final = 1.5
+#: How long a question waits for a standby to take over, beside its own time.
+TAKE_OVER_S: Final = 5.0
 
 
 def program_name() -> str:
@@ -59,7 +66,11 @@ class Control:
     """One tenant's conversation with the broker. Thread-safe: one question is in flight, others wait their turn."""
 
     def __init__(self, url: str, token: str, *, timeout_s: float = ANSWER_S, name: str | None = None) -> None:
+        #: One address, or several with commas between.
         self.url = url
+        #: The one to ask is the first.
+        self._urls = collections.deque(url.split(","))
+        self._why: dict[str, GpupoolError] = {}
         self.tenant = ""
         self.broker = ""
         self._token = token
@@ -96,7 +107,7 @@ class Control:
         if not request.wait_ms:
             return self._ask_for(question)
         # A long wait must not keep other threads from releasing what this one waits for.
-        waiting = Control(self.url, self._token, timeout_s=self._timeout_s, name=self._name)
+        waiting = Control(",".join(self._urls), self._token, timeout_s=self._timeout_s, name=self._name)
         try:
             return waiting._ask_for(question)
         except BaseException:
@@ -141,17 +152,19 @@ class Control:
 
     def _ask(self, question: Message, answer: type[A], wait_s: float = 0.0) -> A:
         deadline = time.monotonic() + self._timeout_s + wait_s
+        tried = 0
         with self._lock:
             while True:
                 was_greeted = self._line is not None and self._line.is_open
                 try:
                     reply = self._ask_once(question, deadline)
-                except Silent as error:
-                    raise self._unreachable(error) from error
-                except Gone as error:
-                    if time.monotonic() + RETRY_S >= deadline:
-                        raise self._unreachable(error) from error
-                    time.sleep(0.0 if was_greeted else RETRY_S)
+                except (Gone, Silent) as error:
+                    if was_greeted and isinstance(error, Gone) and len(self._urls) > 1:
+                        deadline = max(deadline, time.monotonic() + TAKE_OVER_S)
+                    self._try_another(error, deadline, was_greeted=was_greeted)
+                    tried += 1
+                    # Once round before a pause: another broker may serve by now.
+                    time.sleep(0.0 if was_greeted or tried % len(self._urls) else RETRY_S)
                     continue
                 except ProtocolError:
                     # A broker that has forgotten us answers for the whole conversation, which ends the line: greet anew, once.
@@ -163,14 +176,24 @@ class Control:
                     raise RemoteProtocolError(f"the broker answered {type(question).__name__} with {type(reply).__name__}")
                 return reply
 
+    def _try_another(self, error: GpupoolError, deadline: float, *, was_greeted: bool) -> None:
+        """Turn to the next address; raise PoolUnreachable where there is no time, or no address, left to try."""
+        is_greeting_late = isinstance(error, Silent) and not was_greeted and len(self._urls) > 1
+        self._why[self._urls[0]] = error
+        if (isinstance(error, Silent) and not is_greeting_late) or time.monotonic() + RETRY_S >= deadline:
+            raise self._unreachable(error) from error
+        self._drop_line()
+        self._urls.rotate(-1)
+
     def _ask_once(self, question: Message, deadline: float) -> BrokerToClient:
         """Ask on the present line, or on a new one on which the broker knows us."""
         line = self._line
         if line is None or not line.is_open:
             self._drop_line()
-            line = self._line = Line(self.url, CLIENT_AND_BROKER, FROM_BROKER)
+            line = self._line = Line(self._urls[0], CLIENT_AND_BROKER, FROM_BROKER)
             greeting = Hello(version=PROTOCOL_VERSION, token=self._token, name=self._name)
-            welcome = line.greet(greeting, Welcome, min(self._timeout_s, max(0.0, deadline - time.monotonic())))
+            patience_s = GREET_S if len(self._urls) > 1 else self._timeout_s
+            welcome = line.greet(greeting, Welcome, min(patience_s, max(0.0, deadline - time.monotonic())))
             self.tenant, self.broker = welcome.tenant, welcome.broker
         return line.ask(question, timeout_s=max(0.0, deadline - time.monotonic()))[0]
 
@@ -180,10 +203,13 @@ class Control:
             self._line = None
 
     def _unreachable(self, error: GpupoolError) -> PoolUnreachable:
-        unresolvable = why_unresolvable(self.url)
-        why = f"its host name means nothing here: {unresolvable}" if unresolvable else str(error)
+        whys = []
+        for url in self.url.split(","):
+            unresolvable = why_unresolvable(url)
+            why = f"its host name means nothing here: {unresolvable}" if unresolvable else str(self._why.get(url, error))
+            whys.append(f"{url} ({why})")
         return PoolUnreachable(
-            f"no broker answers at {self.url} ({why}): start a pool on this machine with `gpupool up`, "
+            f"no broker answers at {', nor at '.join(whys)}: start a pool on this machine with `gpupool up`, "
             "or set GPUPOOL_URL to the address of yours",
             url=self.url,
         )

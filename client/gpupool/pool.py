@@ -115,6 +115,8 @@ class Pool:
 def connect(url: str | None = None, token: str | None = None, *, timeout: float = ANSWER_S) -> Pool:
     """Connect to a pool: `url` ("tcp://host:7100"), else GPUPOOL_URL, else the pool that runs on this machine.
 
+    Where brokers stand by for one another, `url` names them all, with commas between; the one that serves is found.
+
     `token` likewise, else GPUPOOL_TOKEN, else that pool's own. Raises PoolUnreachable within `timeout` seconds where nobody
     answers, NotAuthorized where the token is not known.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import http.client
 import ipaddress
 import urllib.error
@@ -16,6 +17,8 @@ from gpupool_wire.errors import ErrorInfo, GpupoolError, PoolUnreachable, Remote
 #: A broker takes turns of milliseconds; a request that waits in the queue says so itself.
 TIMEOUT_S: Final = 15.0
 API: Final = "/api/v1"
+#: The code of a broker's answer that stands by while another one serves.
+STANDBY: Final = "standby"
 
 
 class _ErrorAnswer(msgspec.Struct):
@@ -23,18 +26,26 @@ class _ErrorAnswer(msgspec.Struct):
 
 
 class RestClient:
-    """Speaks JSON to one broker as the owner of one token. Every failure is a GpupoolError."""
+    """Speaks JSON to a broker as the owner of one token. Every failure is a GpupoolError.
+
+    Where several addresses are given, with commas between, one broker serves and the others stand by: the next one is asked where
+    one stands by or does not answer.
+    """
 
     def __init__(self, address: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.address = address.rstrip("/") if "://" in address else f"http://{address.rstrip('/')}"
+        named = [part.strip().rstrip("/") for part in address.split(",") if part.strip()]
+        #: The one to ask is the first.
+        self._addresses = collections.deque(part if "://" in part else f"http://{part}" for part in named)
         self._token = token
         self._timeout_s = timeout_s
-        # A company's proxy cannot reach this machine's loopback.
-        proxies = urllib.request.ProxyHandler({} if _is_loopback(self.address) else None)
-        self._opener = urllib.request.build_opener(proxies)
 
     def __repr__(self) -> str:
-        return f"<RestClient of {self.address}>"
+        return f"<RestClient of {', '.join(self._addresses)}>"
+
+    @property
+    def address(self) -> str:
+        """The broker that answered last."""
+        return self._addresses[0]
 
     def get(self, path: str, **query: str | None) -> Any:  # noqa: ANN401 - JSON
         """Return what is at `path` (below /api/v1); a query value of None is left out."""
@@ -58,14 +69,30 @@ class RestClient:
         return self._ask("DELETE", path)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, patience_s: float = 0.0) -> Any:  # noqa: ANN401
+        failures: dict[str, GpupoolError] = {}
+        for _ in range(len(self._addresses)):
+            try:
+                return self._ask_one(method, path, body, patience_s)
+            except GpupoolError as error:
+                failures[self.address] = error
+                if not _may_ask_another(method, error):
+                    raise
+            self._addresses.rotate(-1)
+        if len(failures) == 1:
+            raise failures[self.address]
+        raise PoolUnreachable("; ".join(error.message for error in failures.values()), http=", ".join(failures))
+
+    def _ask_one(self, method: str, path: str, body: dict[str, Any] | None, patience_s: float) -> Any:  # noqa: ANN401
         request = urllib.request.Request(  # noqa: S310 - http or https, by construction of the address
             f"{self.address}{API}{path}",
             method=method,
             data=None if body is None else msgspec.json.encode(body),
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
+        # A company's proxy cannot reach this machine's loopback.
+        proxies = urllib.request.ProxyHandler({} if _is_loopback(self.address) else None)
         try:
-            with self._opener.open(request, timeout=self._timeout_s + patience_s) as answer:
+            with urllib.request.build_opener(proxies).open(request, timeout=self._timeout_s + patience_s) as answer:
                 return msgspec.json.decode(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -76,9 +103,18 @@ class RestClient:
                 f"no broker answers at {self.address} ({reason}): start a pool on this machine with `gpupool up`, "
                 "or name yours with --http",
                 http=self.address,
+                # Whoever was never reached has done nothing.
+                was_reached=not isinstance(reason, ConnectionRefusedError),
             ) from error
         except msgspec.MsgspecError as error:
             raise RemoteFault(f"what answers at {self.address} does not speak gpupool's REST: {error}") from error
+
+
+def _may_ask_another(method: str, error: GpupoolError) -> bool:
+    """Whether another broker can be asked the same: where this one stands by, or has certainly not done it."""
+    if error.details.get("code") == STANDBY:
+        return True
+    return isinstance(error, PoolUnreachable) and (method == "GET" or not error.details.get("was_reached", True))
 
 
 def segment(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from gpupool.locks import is_held
-from gpupool_wire.addresses import Address, parse_address
+from gpupool_wire.addresses import Address, parse_addresses
 from gpupool_wire.errors import NotAuthorized, PoolUnreachable, UsageError
 from gpupool_wire.home import state_home
 from gpupool_wire.limits import BROKER_PORT, HTTP_PORT
@@ -47,11 +47,12 @@ def running_pool(home: Path) -> RunningPool | None:
 def broker_url(url: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Return the broker's address: `url`, else GPUPOOL_URL, else that of the pool that runs on this machine.
 
-    Raises PoolUnreachable where there is none of these, UsageError where it is no address.
+    Where others stand by, there are several, with commas between. Raises PoolUnreachable where there is none of these, UsageError
+    where it is no address.
     """
     given = url or environ.get("GPUPOOL_URL")
     if given:
-        return parse_address(given, BROKER_PORT).url
+        return ",".join(address.url for address in parse_addresses(given, BROKER_PORT))
     home = state_home(environ)
     pool = running_pool(home)
     if pool is None:
@@ -87,11 +88,14 @@ def wanted_size(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
 
 
 def rest_address(http: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the address of REST: `http`, else GPUPOOL_HTTP, else the host of GPUPOOL_URL, else the pool on this machine."""
+    """Return the address of REST: `http`, else GPUPOOL_HTTP, else the host of GPUPOOL_URL, else the pool on this machine.
+
+    Where brokers stand by, there are several, with commas between.
+    """
     if given := http or environ.get("GPUPOOL_HTTP"):
         return given
     if url := environ.get("GPUPOOL_URL"):
-        return f"http://{Address(parse_address(url, BROKER_PORT).host, HTTP_PORT)}"
+        return ",".join(f"http://{Address(address.host, HTTP_PORT)}" for address in parse_addresses(url, BROKER_PORT))
     home = state_home(environ)
     pool = running_pool(home)
     if pool is None:

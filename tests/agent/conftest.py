@@ -199,6 +199,14 @@ def broker() -> Iterator[FakeBroker]:
     broker.stop()
 
 
+@pytest.fixture
+def standby() -> Iterator[FakeBroker]:
+    """Another broker."""
+    standby = FakeBroker()
+    yield standby
+    standby.stop()
+
+
 class Agent:
     """An agent in this process, with the fake worker."""
 

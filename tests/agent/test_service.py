@@ -102,6 +102,28 @@ class TestTheBrokerComesAndGoes:
         eventually(lambda: agent.service.is_connected)
         assert {hello.node for hello in broker.hellos} == {"node"}
 
+    def test_the_broker_that_takes_over_is_greeted(
+        self, start_agent: Callable[..., Any], broker: Any, standby: Any, eventually: Eventually
+    ) -> None:
+        agent = start_agent(broker=f"127.0.0.1:{broker.port},127.0.0.1:{standby.port}")
+        eventually(lambda: broker.beats, "it beats")
+        standby.tokens |= {"credential"}
+        broker.stop()
+        eventually(lambda: standby.beats, "it beats there")
+        assert standby.hellos[0].token == "credential"
+        assert not agent.has_ended
+        broker.start()
+        told = len(broker.hellos)
+        beats = len(standby.beats)
+        eventually(lambda: len(standby.beats) > beats + 2, "it stays there")
+        assert len(broker.hellos) == told
+
+    def test_a_broker_that_is_not_there_is_passed_over(
+        self, start_agent: Callable[..., Any], broker: Any, eventually: Eventually
+    ) -> None:
+        start_agent(broker=f"127.0.0.1:9,127.0.0.1:{broker.port}")
+        eventually(lambda: broker.beats, "it beats")
+
     def test_while_it_is_away_slices_are_served(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         broker.assign("s")
         assert isinstance(agent.open(broker.lease("s")), LinkOpened)

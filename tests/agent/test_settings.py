@@ -13,7 +13,7 @@ from gpupool_wire.errors import UsageError
 def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUPOOL_HOME", "/srv/gpupool")
     settings = agent_settings()
-    assert str(settings.broker) == "127.0.0.1:7100"
+    assert [str(broker) for broker in settings.brokers] == ["127.0.0.1:7100"]
     assert str(settings.door) == "127.0.0.1:7200"
     assert str(settings.metrics) == "127.0.0.1:7190"
     assert settings.worker_ports == (7201, 7999)
@@ -54,3 +54,11 @@ def test_ports(text: str, ports: tuple[int, int]) -> None:
 def test_impossible_ports_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--worker-ports"):
         parse_ports(text)
+
+
+def test_several_brokers_are_tried_in_the_order_they_are_named() -> None:
+    key = "ab" * 32
+    brokers = agent_settings(broker=f"curve://{key}@one:1, two,tcp://three:3,two:7100").brokers
+    assert [broker.url for broker in brokers] == [f"curve://{key}@one:1", "tcp://two:7100", "tcp://three:3"]
+    with pytest.raises(UsageError, match="names no address"):
+        agent_settings(broker=" , ")

@@ -14,6 +14,9 @@ from gpupool_wire import messages as m
 from gpupool_wire.errors import NotAuthorized, PoolUnreachable, RemoteProtocolError, SliceRefused
 from gpupool_wire.units import Policy
 
+#: Whom the fake broker knows.
+TOKEN = "gpp_tenant_letmein"
+
 
 def wanted(compute_pct: int, memory_mib: int, *, wait_s: float = 0.0, **more: Any) -> m.RequestSlice:
     return m.RequestSlice(
@@ -159,3 +162,62 @@ def test_many_threads_share_one_conversation(control: Control, fakes: Any) -> No
         thread.join(10)
     assert len(fakes.broker.granted) == 16
     assert sum(isinstance(message, m.Hello) for message in fakes.broker.heard) == 1
+
+
+# ── several brokers ──────
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A host that takes connections and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_next_broker_is_asked_where_one_is_not_there(fakes: Any) -> None:
+    control = Control(f"tcp://127.0.0.1:9,{fakes.broker.address}", TOKEN)
+    start = time.monotonic()
+    control.connect()
+    assert time.monotonic() - start < 1
+    assert control.request_slice(30, 100).compute_pct == 30
+    control.close()
+
+
+def test_a_broker_that_says_nothing_is_passed_over(fakes: Any, deaf: str) -> None:
+    control = Control(f"{deaf},{fakes.broker.address}", TOKEN)
+    start = time.monotonic()
+    control.connect()
+    assert time.monotonic() - start < 3
+    control.close()
+
+
+def test_the_broker_that_serves_is_kept(fakes: Any) -> None:
+    control = Control(f"tcp://127.0.0.1:9,{fakes.broker.address}", TOKEN)
+    control.connect()
+    fakes.new_broker()
+    control.connect()
+    assert control._urls[0] == fakes.broker.address
+    control.close()
+
+
+def test_a_question_waits_for_the_standby_to_take_over(fakes: Any) -> None:
+    control = Control(f"{fakes.broker.address},tcp://127.0.0.1:9", TOKEN, timeout_s=0.5)
+    control.connect()
+    fakes.broker.kill()
+    revival = threading.Timer(1.5, fakes.new_broker)
+    revival.start()
+    assert control.request_slice(30, 100).compute_pct == 30
+    revival.join()
+    control.close()
+
+
+def test_where_no_broker_answers_all_are_named(deaf: str) -> None:
+    control = Control(f"tcp://127.0.0.1:9,{deaf},tcp://nowhere.invalid:1", TOKEN, timeout_s=2.5)
+    with pytest.raises(PoolUnreachable) as caught:
+        control.connect()
+    assert "at tcp://127.0.0.1:9 (" in caught.value.message
+    assert f", nor at {deaf} (" in caught.value.message
+    assert ", nor at tcp://nowhere.invalid:1 (its host name means nothing here" in caught.value.message
+    control.close()

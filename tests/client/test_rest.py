@@ -35,6 +35,10 @@ class _Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Any]:
+    yield from _serving()
+
+
+def _serving() -> Iterator[Any]:
     server = HTTPServer(("127.0.0.1", 0), _Answers)
     server.answer = (200, b"[]")  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -92,3 +96,42 @@ def test_nobody_there_names_the_way_out(server: Any) -> None:
 def test_a_proxy_is_not_asked_for_loopback(rest: RestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert RestClient(rest.address, "secret").get("/nodes") == []
+
+
+STANDBY = (503, b'{"error": {"code": "standby", "message": "this broker stands by", "details": {}}}')
+
+
+@pytest.fixture
+def other() -> Iterator[Any]:
+    yield from _serving()
+
+
+def test_the_broker_that_serves_is_found_and_kept(server: Any, other: Any) -> None:
+    server.answer, other.answer = STANDBY, (200, b'["here"]')
+    rest = RestClient(f"127.0.0.1:{server.server_port}, http://127.0.0.1:{other.server_port}/", "secret")
+    assert rest.post("/slices", {}) == ["here"]
+    assert rest.address == f"http://127.0.0.1:{other.server_port}"
+    server.asked = None
+    assert rest.get("/slices") == ["here"]
+    assert server.asked is None
+
+
+def test_one_that_is_gone_is_passed_over(server: Any) -> None:
+    rest = RestClient(f"http://127.0.0.1:9,127.0.0.1:{server.server_port}", "secret")
+    assert rest.post("/slices", {}) == []
+
+
+def test_what_may_have_been_done_is_not_asked_for_twice(server: Any, other: Any) -> None:
+    server.answer = (200, b"half")
+    server.RequestHandlerClass = type("Dropping", (_Answers,), {"do_POST": lambda self: self.connection.close()})
+    rest = RestClient(f"127.0.0.1:{server.server_port},127.0.0.1:{other.server_port}", "secret")
+    other.asked = None
+    with pytest.raises(PoolUnreachable, match=f"{server.server_port}"):
+        rest.post("/slices", {})
+    assert other.asked is None
+
+
+def test_where_nobody_serves_all_are_named(server: Any) -> None:
+    rest = RestClient("http://127.0.0.1:9,http://127.0.0.1:19", "t")
+    with pytest.raises(PoolUnreachable, match=r"at http://127\.0\.0\.1:9 .*; no broker answers at http://127\.0\.0\.1:19 "):
+        rest.get("/nodes")

@@ -53,6 +53,15 @@ def test_arguments_come_before_variables_and_those_before_the_machine(running: P
     assert client_token(environ=environ) == "t1"
 
 
+def test_several_brokers_may_be_named(tmp_path: Path) -> None:
+    key = "ab" * 32
+    environ = {"GPUPOOL_URL": f"one,curve://{key}@two:9, tcp://one:7100"}
+    assert broker_url(environ=environ) == f"tcp://one:7100,curve://{key}@two:9"
+    assert rest_address(environ=environ) == "http://one:7180,http://two:7180"
+    with pytest.raises(UsageError, match="curve:// needs the key"):
+        broker_url("one,curve://two")
+
+
 def test_the_admin_token_of_the_home_is_the_last_resort(tmp_path: Path) -> None:
     environ = {"GPUPOOL_HOME": str(tmp_path)}
     with pytest.raises(NotAuthorized, match="set GPUPOOL_TOKEN"):

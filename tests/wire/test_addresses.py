@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpupool_wire.addresses import Address, check_bind, parse_address
+from gpupool_wire.addresses import Address, check_bind, parse_address, parse_addresses
 from gpupool_wire.errors import UsageError
 
 KEY = "0123456789abcdef" * 4
@@ -65,3 +65,14 @@ def test_binding_beyond_loopback_needs_encryption_or_consent() -> None:
         check_bind(outside, insecure=False)
     assert check_bind(outside, insecure=True) is outside
     assert check_bind(outside, insecure=False, encrypted=True) is outside
+
+
+def test_several_addresses_keep_their_order_each_once() -> None:
+    found = parse_addresses(f"a, tcp://b:1,,curve://{'cd' * 32}@[::1]:2,a:7", 7)
+    assert [address.url for address in found] == ["tcp://a:7", "tcp://b:1", f"curve://{'cd' * 32}@[::1]:2"]
+
+
+@pytest.mark.parametrize("text", ["", " , ", "a,b:c", "a,http://b"])
+def test_a_list_with_something_else_in_it_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_addresses(text, 7)

@@ -70,6 +70,17 @@ def parse_address(text: str, default_port: int) -> Address:
     return Address(parts.hostname, port, key.lower())
 
 
+def parse_addresses(text: str, default_port: int) -> tuple[Address, ...]:
+    """Return the addresses of a list with commas between, such as "tcp://a:7100,tcp://b:7100", each once, in that order.
+
+    Raises UsageError where one of them is none, or where there is none.
+    """
+    found = [parse_address(part, default_port) for part in text.split(",") if part.strip()]
+    if not found:
+        raise UsageError(f"{text!r} names no address")
+    return tuple(dict.fromkeys(found))
+
+
 def check_bind(address: Address, *, insecure: bool, encrypted: bool = False) -> Address:
     """Return `address` if it may be bound; raise UsageError for one beyond loopback without encryption or `insecure`."""
     if address.is_loopback or encrypted or insecure:

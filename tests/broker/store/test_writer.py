@@ -35,9 +35,7 @@ def stores(url: str) -> Iterator[Callable[[], SqlStore]]:
         store.close()
 
 
-def test_who_lost_the_connection_writes_nothing_any_more(
-    stores: Callable[[], SqlStore], postgres: Any, lost: Lost
-) -> None:
+def test_who_lost_the_connection_writes_nothing_any_more(stores: Callable[[], SqlStore], postgres: Any, lost: Lost) -> None:
     first = stores()
     first.append([lost(1)])
     postgres.end_connections()
@@ -63,10 +61,15 @@ def test_a_connection_that_breaks_in_a_turn_stores_none_of_it(
     stores: Callable[[], SqlStore], postgres: Any, lost: Lost, count: int
 ) -> None:
     store = stores()
-    with pytest.raises(RightLost), store.writer.begin() as connection:
-        store.database.insert(connection, [(n, 1, 1, None, b"", 0, 0) for n in range(1, count + 1)])
-        postgres.end_connections()
-        store.database.insert(connection, [(n, 1, 1, None, b"", 0, 0) for n in range(101, count + 101)])
+
+    def turn() -> None:
+        with store.writer.begin() as connection:
+            store.database.insert(connection, [(n, 1, 1, None, b"", 0, 0) for n in range(1, count + 1)])
+            postgres.end_connections()
+            store.database.insert(connection, [(n, 1, 1, None, b"", 0, 0) for n in range(101, count + 101)])
+
+    with pytest.raises(RightLost):
+        turn()
     assert list(stores().facts()) == []
 
 
