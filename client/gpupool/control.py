@@ -8,8 +8,8 @@ Where several brokers are named, one serves and the others stand by: the next is
 
 from __future__ import annotations
 
-import contextlib
 import collections
+import contextlib
 import itertools
 import os
 import socket as sockets
