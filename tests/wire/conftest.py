@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -82,10 +83,18 @@ def _strategy(kind: mi.Type) -> st.SearchStrategy[Any]:
         case mi.UnionType():
             return st.one_of(*map(_strategy, kind.types))
         case mi.StructType():
-            return st.fixed_dictionaries({field.name: _strategy(field.type) for field in kind.fields}).map(
-                lambda fields: kind.cls(**fields)
-            )
+            return _structs(kind.cls)
     raise AssertionError(f"no strategy for {kind}")
+
+
+@functools.cache
+def _structs(cls: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    """Return structs of a class. Looked into only when one is drawn, since an operand may hold operands."""
+    info = mi.type_info(cls)
+    assert isinstance(info, mi.StructType)
+    return st.deferred(lambda: st.fixed_dictionaries({field.name: _strategy(field.type) for field in info.fields})).map(
+        lambda fields: cls(**fields)
+    )
 
 
 @pytest.fixture

@@ -81,12 +81,13 @@ CLIENT_AND_DOOR = _table(m.OpenLink, m.LinkOpened, caller=(), host=())
 CLIENT_AND_WORKER = _table(
     m.Join,
     m.Joined,
-    caller=(m.OpenModel, m.PutModel, m.Run, m.CloseSession, m.AskUsage, m.Ping),
+    caller=(m.OpenModel, m.PutModel, m.Run, m.Operate, m.CloseSession, m.AskUsage, m.Ping),
     host=(
         m.ModelMissing,
         m.ModelStored,
         m.SessionOpened,
         m.Result,
+        m.Operated,
         m.SessionClosed,
         m.Usage,
         m.Pong,

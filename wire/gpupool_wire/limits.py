@@ -16,6 +16,10 @@ MAX_MESSAGE_BYTES = 4096 * MIB
 MAX_FRAMES = 4096
 #: NumPy's own limit on dimensions is 64, ONNX models rarely pass 8.
 MAX_NDIM = 32
+#: Array operations of one message: a round trip is paid once for so many, and a worker answers before the next ones wait long.
+MAX_OPERATIONS = 4096
+#: Arrays one client holds on a slice at a time: each costs a few hundred bytes of bookkeeping beside its own.
+MAX_ARRAYS = 1_000_000
 #: A model as uploaded. 2 GiB is protobuf's own limit for one message.
 MAX_MODEL_BYTES = 2048 * MIB
 #: Names of tenants, nodes, tensors and labels: long enough for generated names, short enough for a table.

@@ -10,7 +10,7 @@ string tensors travel as a MessagePack list of texts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any
 
@@ -88,7 +88,16 @@ class SequenceSpec(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     items: list[TensorSpec | MapSpec | NoneSpec]
 
 
-ValueSpec = TensorSpec | NoneSpec | MapSpec | SequenceSpec
+class HeldSpec(msgspec.Struct, frozen=True, array_like=True, tag="h"):
+    """A tensor that stays on the device: its id there, and what it is. A caller's word for the latter is not taken."""
+
+    id: Annotated[int, Meta(ge=0, le=2**53)]
+    dtype: str = ""
+    shape: Annotated[tuple[Dimension, ...], Meta(max_length=MAX_NDIM)] = ()
+
+
+PackedSpec = TensorSpec | NoneSpec | MapSpec | SequenceSpec
+ValueSpec = PackedSpec | HeldSpec
 #: What a model takes and gives: arrays, lists of them, maps, None.
 Value = Any
 
@@ -217,7 +226,7 @@ def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
     return array.reshape(spec.shape)
 
 
-def pack_value(value: Value) -> tuple[ValueSpec, list[memoryview]]:
+def pack_value(value: Value) -> tuple[PackedSpec, list[memoryview]]:
     """Return spec and frames of an array, a list of arrays or maps, a map, or None."""
     if isinstance(value, np.ndarray):
         return pack_tensor(value)
@@ -240,8 +249,11 @@ def pack_value(value: Value) -> tuple[ValueSpec, list[memoryview]]:
     return pack_tensor(np.asarray(value))
 
 
-def unpack_value(spec: ValueSpec, frames: Iterator[Buffer]) -> Value:
-    """Take this value's frames from `frames` and return the value; raise RemoteProtocolError where they do not agree."""
+def unpack_value(spec: ValueSpec, frames: Iterator[Buffer], held: Callable[[HeldSpec], Value] | None = None) -> Value:
+    """Take this value's frames from `frames` and return the value; raise RemoteProtocolError where they do not agree.
+
+    `held` returns what stands for a tensor on the device.
+    """
     match spec:
         case TensorSpec():
             return unpack_tensor(spec, list(islice(frames, spec.frames)))
@@ -254,6 +266,10 @@ def unpack_value(spec: ValueSpec, frames: Iterator[Buffer]) -> Value:
             if keys.shape != values.shape or keys.ndim != 1:
                 raise RemoteProtocolError(f"a map of {keys.shape} keys and {values.shape} values is malformed")
             return dict(zip(keys.tolist(), values.tolist(), strict=True))
+        case HeldSpec():
+            if held is None:
+                raise RemoteProtocolError(f"array {spec.id} is said to be on the device, where there is none")
+            return held(spec)
 
 
 def pack_values(values: Iterable[Value]) -> tuple[list[ValueSpec], list[memoryview]]:
@@ -267,10 +283,12 @@ def pack_values(values: Iterable[Value]) -> tuple[list[ValueSpec], list[memoryvi
     return specs, frames
 
 
-def unpack_values(specs: Iterable[ValueSpec], frames: Iterable[Buffer]) -> list[Value]:
-    """Return the values of `specs`; raise RemoteProtocolError where frames are missing or left over."""
+def unpack_values(
+    specs: Iterable[ValueSpec], frames: Iterable[Buffer], held: Callable[[HeldSpec], Value] | None = None
+) -> list[Value]:
+    """Return the values of `specs` (see `unpack_value`); raise RemoteProtocolError where frames are missing or left over."""
     rest = iter(frames)
-    values = [unpack_value(spec, rest) for spec in specs]
+    values = [unpack_value(spec, rest, held) for spec in specs]
     if next(rest, None) is not None:
         raise RemoteProtocolError("a message carries more frames than its header names")
     return values

@@ -3,7 +3,7 @@
     client ──control──> broker        slices are asked for, resized, released, located
     agent  ──control──> broker        nodes join and beat; the broker assigns, changes and revokes slices
     client ──door─────> agent         a signed lease opens a link and names the slice's worker
-    client ──data─────> worker        models, calls and their tensors
+    client ──data─────> worker        models, calls and their tensors; arrays and operations on them
 
 Each message is a frozen struct; its union per conversation and direction is what a decoder accepts, so that a message of another
 conversation is refused before anybody acts on it. Fields are positional on the wire: add at the end, with a default.
@@ -11,6 +11,15 @@ conversation is refused before anybody acts on it. Fields are positional on the 
 
 from __future__ import annotations
 
+from gpupool_wire.messages.arrays import (
+    Breakage,
+    BrokenArray,
+    Described,
+    Operate,
+    Operated,
+    OperationCall,
+    Step,
+)
 from gpupool_wire.messages.common import (
     PROTOCOL_VERSION,
     Compute,
@@ -67,6 +76,7 @@ from gpupool_wire.messages.nodes import (
     Shrunk,
     SliceUse,
 )
+from gpupool_wire.messages.timing import Timing
 from gpupool_wire.messages.work import (
     UPLOAD_PART_BYTES,
     AskUsage,
@@ -89,7 +99,6 @@ from gpupool_wire.messages.work import (
     SessionOpened,
     SliceNews,
     TensorInfo,
-    Timing,
     Usage,
     WorkerToClient,
 )
@@ -105,6 +114,8 @@ __all__ = [
     "Assignment",
     "Beat",
     "BeatAnswer",
+    "Breakage",
+    "BrokenArray",
     "BrokerToAgent",
     "BrokerToClient",
     "Bye",
@@ -115,6 +126,7 @@ __all__ = [
     "CloseSession",
     "Compute",
     "Count",
+    "Described",
     "DeviceInfo",
     "DoorToClient",
     "Epoch",
@@ -140,6 +152,9 @@ __all__ = [
     "Name",
     "OpenLink",
     "OpenModel",
+    "Operate",
+    "Operated",
+    "OperationCall",
     "Ping",
     "Pong",
     "Probe",
@@ -161,6 +176,7 @@ __all__ = [
     "SliceReleased",
     "SliceResized",
     "SliceUse",
+    "Step",
     "TensorInfo",
     "Text",
     "Timing",

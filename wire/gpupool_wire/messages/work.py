@@ -9,8 +9,11 @@ from msgspec import Meta
 
 from gpupool_wire.errors import ErrorInfo
 from gpupool_wire.limits import CHUNK_BYTES, MAX_MODEL_BYTES, MAX_NAME_CHARS
+from gpupool_wire.messages.arrays import Operate, Operated
 from gpupool_wire.messages.common import Compute, Count, Failed, Message, Name, Sha256
 from gpupool_wire.messages.control import Ping, Pong
+from gpupool_wire.messages.timing import Timing
+from gpupool_wire.operands import ArrayId
 from gpupool_wire.tensors import ValueSpec
 from gpupool_wire.units import Policy
 
@@ -135,14 +138,8 @@ class Run(Message, frozen=True, kw_only=True):
     outputs: list[str] | None = None
     #: RunOptions: log_severity_level, log_verbosity_level, logid, config entries.
     run_config: dict[str, str] = {}
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Where a call's time went on the agent (ns); what is left of the caller's wait is transfer."""
-
-    queue_ns: Count = 0
-    throttle_ns: Count = 0
-    execute_ns: Count = 0
+    #: Outputs that stay on the device, and the ids they get there.
+    keep: list[tuple[str, ArrayId]] = []
 
 
 class Result(Message, frozen=True, kw_only=True):
@@ -215,13 +212,14 @@ class LinkEnded(Message, frozen=True, kw_only=True):
     error: ErrorInfo
 
 
-ClientToWorker = Join | OpenModel | PutModel | Run | CloseSession | AskUsage | Ping | Leave
+ClientToWorker = Join | OpenModel | PutModel | Run | Operate | CloseSession | AskUsage | Ping | Leave
 WorkerToClient = (
     Joined
     | ModelMissing
     | ModelStored
     | SessionOpened
     | Result
+    | Operated
     | SessionClosed
     | Usage
     | Pong

@@ -1,0 +1,15 @@
+"""Where the time of a call went, as the worker saw it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gpupool_wire.messages.common import Count
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Where a call's time went on the agent (ns); what is left of the caller's wait is transfer."""
+
+    queue_ns: Count = 0
+    throttle_ns: Count = 0
+    execute_ns: Count = 0
