@@ -17,7 +17,9 @@ from collections.abc import Sequence
 
 import zmq
 
-from gpupool_agent.calls import LONE_NS, QUICK_NS, TINY_BYTES, Call, Calls, Done
+from gpupool_agent.alignment import TINY_BYTES
+from gpupool_agent.call import Call, Done
+from gpupool_agent.calls import LONE_NS, QUICK_NS, Calls
 from gpupool_agent.channel import (
     Admit,
     Change,
@@ -38,7 +40,7 @@ from gpupool_agent.programs import SharedProgram
 from gpupool_agent.quantum import Quantum
 from gpupool_agent.resizing import MemoryLimit
 from gpupool_wire.codec import AT_WORKER, encode
-from gpupool_wire.errors import ErrorInfo, GpupoolError, LeaseLost, NotFound, RemoteFault, RemoteProtocolError, WorkerLost
+from gpupool_wire.errors import ErrorInfo, GpupoolError, LeaseLost, RemoteFault, RemoteProtocolError, WorkerLost
 from gpupool_wire.limits import BEAT_S
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
@@ -51,6 +53,7 @@ from gpupool_wire.messages import (
     LinkEnded,
     Message,
     OpenModel,
+    Operate,
     Ping,
     Pong,
     Probe,
@@ -156,12 +159,13 @@ class Server:
             self._hear_agent()  # its ticket was admitted before the client heard of it, but perhaps not read here yet
         link = self._sessions.heard(channel_id, message, time.monotonic())
         match message:
-            case OpenModel() | PutModel() | Run() | CloseSession():
+            case OpenModel() | PutModel() | Run() | Operate() | CloseSession():
                 now_ns = time.monotonic_ns()
                 call = Call(channel_id=channel_id, link=link, message=message, frames=list(frames), received_ns=now_ns)
                 try:
                     call.shared = self._program_of(call)
-                except NotFound:
+                    self._calls.find_arrays(call)
+                except GpupoolError:
                     self._sessions.answered(channel_id, message)
                     raise
                 self._schedule(call)
@@ -191,8 +195,7 @@ class Server:
 
     def _schedule(self, call: Call) -> None:
         """Run a call here if it is likely to be over at once, else hand it on."""
-        shared = call.shared
-        if not isinstance(call.message, Run) or shared is None or not self._is_quick(call, shared):
+        if not self._may_be_quick(call):
             self._calls.submit(call)
             return
         if not self._pending:
@@ -203,6 +206,12 @@ class Server:
                 return
         self._quantum.want()
         self._pending.append(call)
+
+    def _may_be_quick(self, call: Call) -> bool:
+        """Whether this thread may begin with the call. A batch of operations is handed on where it turns out to be long."""
+        if isinstance(call.message, Operate):
+            return not self._calls.running
+        return isinstance(call.message, Run) and call.shared is not None and self._is_quick(call, call.shared)
 
     def _is_quick(self, call: Call, shared: SharedProgram) -> bool:
         """Whether this thread may run the call: judged by the program's latest call and by the size of the input."""
@@ -236,7 +245,7 @@ class Server:
     def _send_done(self) -> None:
         while self._calls.done:
             done = self._calls.done.popleft()
-            self._calls.running -= isinstance(done.call.message, Run)
+            self._calls.running -= isinstance(done.call.message, Run | Operate)
             self._send_reply(done)
 
     def _send_reply(self, done: Done) -> None:
@@ -397,6 +406,7 @@ class Server:
     def _link_gone(self, gone: GoneLink) -> None:
         for session_id in gone.sessions:
             self._calls.release(self._programs.pop(session_id))
+        self._calls.link_gone(gone.link_id)
         self._channel.send(LinkGone(link_id=gone.link_id, holder=gone.holder, reason=gone.reason, left=gone.left))
 
     def _tell_all(self, message: Message) -> None:

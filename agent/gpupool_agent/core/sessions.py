@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gpupool_wire.conversation import CLIENT_AND_WORKER, Conversation, Speaker
 from gpupool_wire.errors import LimitExceeded, NotAuthorized, NotFound, RemoteProtocolError
-from gpupool_wire.messages import CloseSession, Join, Message, OpenModel, PutModel, Run
+from gpupool_wire.messages import CloseSession, Join, Message, OpenModel, Operate, PutModel, Run
 
 #: A ticket nobody joins with in this time is void: its client died on the way from the door.
 JOIN_S = 10.0
@@ -25,7 +25,7 @@ MAX_SESSIONS = 1024
 #: Parts of an upload on their way at once, so that one is stored while the next arrives.
 MAX_PARTS_IN_FLIGHT = 4
 
-_CALLS = (OpenModel, Run, CloseSession)
+_CALLS = (OpenModel, Run, Operate, CloseSession)
 
 
 @dataclass(slots=True, kw_only=True)

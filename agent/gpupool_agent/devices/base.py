@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gpupool_agent.core.ledger import Charge, Ledger, Purpose
 from gpupool_agent.core.model_scan import ModelScan
-from gpupool_wire.errors import OutOfSliceMemory
+from gpupool_agent.devices.library import ArrayLibrary
+from gpupool_wire.errors import OutOfSliceMemory, UsageError
 from gpupool_wire.messages import ModelMeta, ModelOptions, TensorInfo
 from gpupool_wire.tensors import Value
 
@@ -130,6 +131,7 @@ class Device(ABC):
         self.threads = threads
         #: What the worker itself takes of the device before any session.
         self.overhead_bytes = 0
+        self._arrays: ArrayLibrary | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.index}, {self.account!r}>"
@@ -154,21 +156,44 @@ class Device(ABC):
         return program
 
     def run(
-        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
+        self,
+        program: Program,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None,
+        config: Mapping[str, str],
+        *,
+        held: Collection[str] = (),
+        keep: Collection[str] = (),
     ) -> Execution:
-        """Run a program once; raise ExecutionFailed, OutOfSliceMemory or UsageError. `outputs` None asks for all."""
+        """Run a program once; raise ExecutionFailed, OutOfSliceMemory or UsageError. `outputs` None asks for all.
+
+        Inputs named in `held` are arrays of the device's library, charged already; outputs named in `keep` are to be such arrays.
+        """
         if self.driver_counts:
-            return self._run(program, feed, outputs, config)
+            return self._run(program, feed, outputs, config, keep)
         # Every microsecond here is one of every small call's: no context managers, each of which costs five.
         account = self.account
-        inputs = account.take(_nbytes(feed.values()), Purpose.ARRAYS, program.name)
+        sent = [feed[name] for name in feed if name not in held] if held else feed.values()
+        inputs = account.take(_nbytes(sent), Purpose.ARRAYS, program.name)
         try:
-            execution = self._run(program, feed, outputs, config)
+            execution = self._run(program, feed, outputs, config, keep)
             # The outputs exist by now; where they do not fit, the caller gets the refusal and they go.
             account.give(account.take(_nbytes(execution.values), Purpose.ARRAYS, program.name))
         finally:
             account.give(inputs)
         return execution
+
+    @property
+    def library(self) -> ArrayLibrary:
+        """The library whose arrays live on this device. Raises UsageError where there is none."""
+        if self._arrays is None:
+            self._arrays = self._library()
+        return self._arrays
+
+    def timed(self, work: Callable[[], object]) -> int | None:
+        """Do array work; return its device time where the driver measures it, else None: the time it took counts."""
+        work()
+        return None
 
     def close(self, program: Program) -> None:
         """Forget a program and give its weights back."""
@@ -194,9 +219,18 @@ class Device(ABC):
 
     @abstractmethod
     def _run(
-        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
+        self,
+        program: Program,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None,
+        config: Mapping[str, str],
+        keep: Collection[str],
     ) -> Execution:
         """Run a program in the driver."""
+
+    def _library(self) -> ArrayLibrary:
+        """Return the library whose arrays live on this device."""
+        raise UsageError(f"a {self.kind} device has no arrays: it computes nothing")
 
     def _close(self, program: Program) -> None:
         """Let the driver forget a program."""

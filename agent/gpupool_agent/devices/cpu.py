@@ -13,7 +13,7 @@ import ctypes
 import gc
 import resource
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +21,7 @@ import onnxruntime as ort
 
 from gpupool_agent.core.ledger import mib
 from gpupool_agent.devices.base import Account, Device, Execution, Program, Surface
+from gpupool_agent.devices.library import ArrayLibrary, numpy_library
 from gpupool_agent.runtime import (
     chosen_providers,
     describe,
@@ -109,7 +110,12 @@ class CpuDevice(Device):
         return Program(name=name, surface=surface, handle=session)
 
     def _run(
-        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
+        self,
+        program: Program,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None,
+        config: Mapping[str, str],
+        keep: Collection[str],
     ) -> Execution:
         session: ort.InferenceSession = program.handle
         try:
@@ -125,6 +131,9 @@ class CpuDevice(Device):
         except Exception as error:
             raise translation(error, ExecutionFailed, lambda: self._refusal(f"a call of {program.name}")) from error
         return Execution(values=values)
+
+    def _library(self) -> ArrayLibrary:
+        return numpy_library()
 
     def _close(self, program: Program) -> None:
         super()._close(program)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -181,7 +181,12 @@ class CudaDevice(Device):
         return Program(name=name, surface=surface, handle=session, weight_bytes=max(0, weights))
 
     def _run(
-        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
+        self,
+        program: Program,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None,
+        config: Mapping[str, str],
+        keep: Collection[str],
     ) -> Execution:
         self._driver.use()
         with self._stream_lock, self.memory.used_for(Purpose.ACTIVATIONS, program.name):
@@ -250,7 +255,7 @@ class CudaDevice(Device):
         self.memory = DeviceMemory(self.account, self._driver)
         try:
             program = self._open(model, ModelOptions(), "warm-up")
-            self._run(program, {"x": np.ones((1, 1, 8, 8), np.float32)}, None, {})
+            self._run(program, {"x": np.ones((1, 1, 8, 8), np.float32)}, None, {}, ())
             self._close(program)
             del program
         finally:

@@ -7,7 +7,7 @@ to be anything else: its provider has a name of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,7 +73,12 @@ class NullDevice(Device):
         return Program(name=name, surface=surface, handle={value.name: value.type for value in graph.output})
 
     def _run(
-        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, config: Mapping[str, str]
+        self,
+        program: Program,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None,
+        config: Mapping[str, str],
+        keep: Collection[str],
     ) -> Execution:
         inputs = program.surface.inputs
         if missing := [info.name for info in inputs if info.name not in feed and not info.type.startswith("optional")]:

@@ -109,6 +109,7 @@ def _lines() -> Iterable[Operation]:
     yield line("clip", "x, /, min=None, max=None", rules.elementwise)
     yield line("where", "condition, x1, x2, /", rules.elementwise)
     yield line("astype", "x, dtype, /, *, copy=True", rules.like)
+    yield line("asarray", "x, /", rules.like)
     yield line("copied", "x, /", rules.like)
     # items
     yield line("getitem", "x, key, /", indexing.indexed, is_view=True)

@@ -1,0 +1,110 @@
+"""A model's call: its inputs from frames and from the device, one execution, its outputs to frames or to stay.
+
+feed ──frames──> tensors ─┐                     ┌─> frames ──> Result
+     ──ids─────> arrays ──┴──> device.run ──────┴─> arrays that are kept, by id
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from gpupool_agent.alignment import aligned
+from gpupool_agent.array_store import Broken
+from gpupool_agent.call import Call, Done
+from gpupool_agent.devices.base import Device, Execution, Program
+from gpupool_agent.quantum import Quantum
+from gpupool_wire.errors import ExecutionFailed, RemoteProtocolError, UsageError
+from gpupool_wire.messages import Result, Run, Timing
+from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, name_of, pack_value, unpack_values
+
+_now = time.monotonic_ns
+
+
+class Running:
+    """Runs programs. Used by several threads."""
+
+    def __init__(self, device: Device, quantum: Quantum) -> None:
+        self._device = device
+        self._quantum = quantum
+
+    def prepare_early(self, call: Call) -> None:
+        """Prepare a call before its turn, where that takes nothing of the device."""
+        if not self._device.does_host_work:
+            self._prepare(call)
+
+    def run(self, call: Call, program: Program, *, queue_ns: int, throttle_ns: int) -> Done:
+        """Run a call inside the quantum, which ends for it here, whatever happens."""
+        device_ns: int | None = None
+        try:
+            self._prepare(call)
+            message, shared = call.message, call.program
+            if not isinstance(message, Run) or call.feed is None:
+                raise RemoteProtocolError(f"{type(message).__name__} is not a call for an executor")
+            started_ns = _now()
+            held = [name for name, spec in message.feed if isinstance(spec, HeldSpec)]
+            kept = [name for name, _ in message.keep]
+            execution = self._device.run(program, call.feed, message.outputs, message.run_config, held=held, keep=kept)
+            device_ns, executed_ns = execution.device_ns, _now() - started_ns
+            packed = self._packed(call, message, program, execution) if self._device.does_host_work else None
+        finally:
+            self._quantum.leave(device_ns)
+        shared.latest_ns = executed_ns
+        specs, frames = packed or self._packed(call, message, program, execution)
+        timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns)
+        return Done(call=call, reply=Result(call_id=message.call_id, outputs=specs, timing=timing), frames=frames)
+
+    def let_go(self, call: Call) -> None:
+        """A call is over: the arrays it was fed may go."""
+        while call.pinned:
+            call.arrays.let_go(call.pinned.pop())
+
+    def _prepare(self, call: Call) -> None:
+        """Turn the frames of a Run into its inputs, if that was not done yet."""
+        if call.feed is not None or not isinstance(call.message, Run):
+            return
+        names = [name for name, _ in call.message.feed]
+
+        def held(spec: HeldSpec) -> Value:
+            kept = call.arrays.pin(spec.id)
+            if isinstance(kept, Broken):
+                raise ExecutionFailed(kept.error.message, **{**kept.error.details, "root": kept.root, "code": kept.error.code})
+            call.pinned.append(kept)
+            return kept.array
+
+        values = unpack_values([spec for _, spec in call.message.feed], call.frames, held)
+        if self._device.aligned_bytes > 1:
+            values = [aligned(value, self._device.aligned_bytes) for value in values]
+        call.feed = dict(zip(names, values, strict=True))
+        call.frames = []  # those the arrays are no views of may go
+        if len(call.feed) != len(names):
+            raise RemoteProtocolError(f"a call names an input twice: {names}")
+
+    def _packed(self, call: Call, message: Run, program: Program, execution: Execution) -> tuple[list[ValueSpec], list[Buffer]]:
+        """Return the specs of the outputs and the frames of those that travel; the others are held from now on."""
+        ids = dict(message.keep)
+        names = [info.name for info in program.surface.outputs] if message.outputs is None else message.outputs
+        specs: list[ValueSpec] = []
+        frames: list[Buffer] = []
+        for number, value in enumerate(execution.values):
+            if ids and (array_id := ids.get(names[number])) is not None:
+                specs.append(self._held(call, array_id, names[number], value))
+                continue
+            spec, more = pack_value(_travelling(value))
+            specs.append(spec)
+            frames += more
+        return specs, frames
+
+    def _held(self, call: Call, array_id: int, name: str, value: Value) -> HeldSpec:
+        if not isinstance(value, call.arrays.library.xp.ndarray) or value.dtype.kind not in "biufc":
+            raise UsageError(f"output {name!r} is a {type(value).__name__}: only tensors of numbers can stay on the device")
+        call.arrays.put(array_id, value, name=f"output {name}")
+        return HeldSpec(array_id, name_of(value.dtype), tuple(value.shape))
+
+
+def _travelling(value: Value) -> Value:
+    """Return an output as it is; raise ExecutionFailed for a kind of value the wire has no form for (sparse tensors)."""
+    if value is not None and not isinstance(value, np.ndarray | np.generic | list | dict):
+        raise ExecutionFailed(f"the model returns a {type(value).__name__}, which cannot travel", ort_class="NotImplemented")
+    return value
