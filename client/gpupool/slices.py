@@ -32,6 +32,7 @@ from gpupool_wire.messages import AskUsage, ModelOptions, Usage
 from gpupool_wire.units import MIB, Policy, format_memory, parse_compute, parse_memory
 
 if TYPE_CHECKING:
+    from gpupool.arrays import Namespace
     from gpupool.onnxruntime import InferenceSession
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Slice:
         self._control = control
         self._holder_pid = os.getpid() if holder else None
         self._invitation: InvitationFile | None = None
+        self._namespace: Namespace | None = None
         self._reach = Reach(grant, locator, is_holder=lambda: self.is_holder, on_news=self._hear_news, failover_s=failover_s)
         _live.add(self)
 
@@ -179,6 +181,18 @@ class Slice:
         from gpupool.onnxruntime import InferenceSession
 
         return InferenceSession(model, sess_options, providers, provider_options, gpupool_slice=self, **kwargs)
+
+    @property
+    def xp(self) -> Namespace:
+        """The slice's array namespace: the Python array API standard, 2024.12, with arrays that live on the device.
+
+        Raises UsageError where this host's NumPy is older than 2.1.
+        """
+        if self._namespace is None:
+            from gpupool.arrays import Namespace
+
+            self._namespace = Namespace(self)
+        return self._namespace
 
     def usage(self) -> SliceUsage:
         """Return what the slice uses now and has used, as its worker measures it."""
