@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from gpupool_wire.units import MIB, Policy, format_memory, parse_compute, parse_
 
 if TYPE_CHECKING:
     from gpupool.arrays import Namespace
+    from gpupool.arrays.functions import P, R, StepFunction
     from gpupool.onnxruntime import InferenceSession
 
 _log = logging.getLogger(__name__)
@@ -193,6 +195,15 @@ class Slice:
 
             self._namespace = Namespace(self)
         return self._namespace
+
+    def function(self, function: Callable[P, R]) -> StepFunction[P, R]:
+        """Return `function` as a step: its operations on arrays of `xp` are recorded once and replayed with one message.
+
+        Also a decorator. See StepFunction.
+        """
+        from gpupool.arrays.functions import StepFunction
+
+        return StepFunction(self.xp._caller, function)
 
     def usage(self) -> SliceUsage:
         """Return what the slice uses now and has used, as its worker measures it."""

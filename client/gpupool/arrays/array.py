@@ -244,11 +244,17 @@ class RemoteArray:
             raise ValueError("a slice's device has no streams that a program could name")
         return self
 
-    def __dlpack__(self, **how: Any) -> Any:  # noqa: ANN401 - a capsule of a copy on this host
-        if how.get("copy") is False:
+    def __dlpack__(  # as the standard has it: a capsule of a copy on this host
+        self,
+        *,
+        stream: Any = None,  # noqa: ANN401
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:  # noqa: ANN401
+        if copy is False:
             raise BufferError("an array on a slice is always copied when it is exported")
-        how.pop("copy", None)
-        return self._read().__dlpack__(**how)
+        return self._read().__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # what is exported is a copy in the memory of this host's CPU

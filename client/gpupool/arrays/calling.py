@@ -6,13 +6,15 @@ function(args) ──bind──> canonical ──infer──> specs (NumPy's own
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpupool.arrays.origin import here
-from gpupool.arrays.stream import ArrayStream, Handle
+from gpupool.arrays.stream import Handle, Stream
 from gpupool_wire.errors import UsageError
 from gpupool_wire.operands import Held, Operand, Sent, to_operand
 from gpupool_wire.operations import OPERATIONS, Operation, Spec, rebuilt
@@ -43,9 +45,11 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:  # noqa: ANN401 - what NumPy tak
 class Caller:
     """Calls operations of the table on one slice."""
 
-    def __init__(self, stream: ArrayStream, namespace: Namespace) -> None:
+    def __init__(self, stream: Stream, namespace: Namespace) -> None:
         self.stream = stream
         self._namespace = namespace
+        #: What records the operations of a thread that is inside a function being recorded.
+        self._now = threading.local()
 
     def namespace(self, api_version: str | None = None) -> Namespace:
         """Return the namespace it calls for; raise ValueError where that follows an older version of the standard."""
@@ -59,6 +63,8 @@ class Caller:
         Raises what NumPy raises for such arguments (TypeError, ValueError, AxisError, ...), UsageError for an array of another
         slice, WorkerLost and LeaseLost.
         """
+        if (recorder := getattr(self._now, "recorder", None)) is not None:
+            return recorder.call(name, args, options)
         operation = OPERATIONS[name]
         bound, named = operation.signature.bind(args, options)
         named = self._without_device(named)
@@ -96,8 +102,20 @@ class Caller:
 
     def assign(self, array: RemoteArray, key: Any, value: Any) -> None:  # noqa: ANN401 - as in array[key] = value
         """Queue array[key] = value."""
+        caller: Caller = getattr(self._now, "recorder", None) or self
         args = [array, self._normal(key), self._normal(value)]
-        self.queue(OPERATIONS["setitem"], args, {}, into=array._handle)
+        caller.queue(OPERATIONS["setitem"], args, {}, into=array._handle)
+
+    @contextmanager
+    def recorded_by(self, recorder: Caller) -> Iterator[None]:
+        """Have what this thread calls recorded instead."""
+        if getattr(self._now, "recorder", None) is not None:
+            raise UsageError("a recorded step cannot call another one: call the function that it was made of")
+        self._now.recorder = recorder
+        try:
+            yield
+        finally:
+            del self._now.recorder
 
     def upload(self, array: Array) -> RemoteArray:
         """Return an array on the device with the value of one on this host."""

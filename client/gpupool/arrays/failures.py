@@ -42,7 +42,10 @@ class Failures:
         if origin is None:
             return from_info(broken.error)
         details = {**broken.error.details, "operation": origin.operation, "file": origin.file, "line": origin.line}
-        return from_info(ErrorInfo(code=broken.error.code, message=f"{broken.error.message} (in {origin})", details=details))
+        place = details.get("step_position")
+        inner = f"{origin.inner[place]}, in " if isinstance(place, int) and place < len(origin.inner) else ""
+        message = f"{broken.error.message} (in {inner}{origin})"
+        return from_info(ErrorInfo(code=broken.error.code, message=message, details=details))
 
     def clear(self) -> None:
         """Forget everything."""

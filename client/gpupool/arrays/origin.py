@@ -12,12 +12,14 @@ _OURS = "gpupool."
 class Origin:
     """One call of one operation."""
 
-    __slots__ = ("_code", "line", "operation")
+    __slots__ = ("_code", "inner", "line", "operation")
 
     def __init__(self, operation: str, code: CodeType | None, line: int) -> None:
         self.operation = operation
         self._code = code
         self.line = line
+        #: Of a recorded step: where each of its operations was called.
+        self.inner: list[Origin] = []
 
     @property
     def file(self) -> str:

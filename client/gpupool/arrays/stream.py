@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from gpupool.arrays.failures import Failures
@@ -46,12 +46,54 @@ class Links(Protocol):
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
 
 
+class Stream(Protocol):
+    """Where operations go: to a worker, or into a recording."""
+
+    @property
+    def home(self) -> Links:
+        """The slice."""
+
+    @property
+    def ids(self) -> Iterator[int]:
+        """Ids for arrays and steps, each given once."""
+
+    @property
+    def life(self) -> Life:
+        """The present life."""
+
+    def add(
+        self,
+        name: str,
+        args: list[Operand],
+        options: dict[str, Operand],
+        results: Sequence[Handle],
+        origin: Origin,
+        frames: Sequence[Buffer] = (),
+    ) -> None:
+        """Queue an operation."""
+
+    def teach(self, step: Step) -> None:
+        """Have a step recorded before the operations that wait."""
+
+    def check(self, handle: Handle) -> None:
+        """Raise for an array that is gone."""
+
+    def flush(self) -> None:
+        """Have everything done that is queued."""
+
+    def read(self, handle: Handle, spec: Spec) -> Array:
+        """Return an array's value."""
+
+    def describe(self, handle: Handle) -> Spec:
+        """Return what an array is whose shape its values decide."""
+
+
 class Handle:
     """An array on the device: its id on one link. When nobody refers to it any more, the worker is told, with the next batch."""
 
     __slots__ = ("__weakref__", "_dead", "id", "life")
 
-    def __init__(self, stream: ArrayStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.id = next(stream.ids)
         self.life = stream.life
         self._dead = self.life.dead
@@ -77,7 +119,7 @@ class ArrayStream:
 
     def __init__(self, home: Links) -> None:
         self.home = home
-        self.ids = itertools.count(1)
+        self.ids: Iterator[int] = itertools.count(1)
         self.life = Life()
         self._failures = Failures()
         #: Held while operations are added, and while they are sent: order is that of adding.

@@ -52,7 +52,7 @@ def do(name: str, *args: Operand, to: Sequence[int], drops: Sequence[int] = (), 
 
 
 def zeros(*shape: int, to: int) -> m.OperationCall:
-    return do("zeros", Many(list(shape)), to=[to], dtype=DType("float32"))
+    return do("zeros", to=[to], shape=Many(list(shape)), dtype=DType("float32"))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_failure_inside_a_step_names_its_place_and_gives_everything_back(desk:
     before = desk.used_bytes()
     operations = [zeros(1024, to=1), do("linalg.inv", Held(0), to=[2])]
     step = m.Step(step_id=1, inputs=1, operations=operations, outputs=[2])
-    singular = do("zeros", Many([2, 2]), to=[1])
+    singular = do("zeros", to=[1], shape=Many([2, 2]))
     answer, _ = desk.ask(singular, do("step", 1, Held(1), to=[2]), steps=[step], drops=[1])
     assert "Singular matrix" in error_of(answer).message
     assert error_of(answer).details["step_position"] == 1

@@ -22,8 +22,13 @@ def shape_of(value: Any) -> Shape:  # noqa: ANN401 - a length or a tuple of them
 
 def filled(query: Query) -> Outcome:
     """zeros, ones, empty, full: the shape comes first."""
-    shape, *rest = query.args
-    return Spec(np.asarray(query.function((), *rest, **query.options)).dtype, shape_of(shape))
+    sample = np.asarray(query.ask(nothing, shape=())).dtype if "fill_value" not in query.options else _fill_dtype(query)
+    return Spec(sample, shape_of(query.options["shape"]))
+
+
+def _fill_dtype(query: Query) -> np.dtype[Any]:
+    """Return the dtype of full. The value may be an array without axes, of which one element stands in."""
+    return np.asarray(query.ask(lambda spec: np.zeros((), spec.dtype), shape=())).dtype
 
 
 def ranged(query: Query) -> Outcome:
