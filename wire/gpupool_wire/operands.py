@@ -64,21 +64,29 @@ class Complex(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     imag: float
 
 
+class Whole(msgspec.Struct, frozen=True, array_like=True, tag="w"):
+    """An integer beyond 64 bits, in decimal digits. NumPy takes some, if only to say that they are too large."""
+
+    digits: Annotated[str, Meta(pattern=r"^-?[0-9]{1,400}$")]
+
+
 class Many(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     """A tuple."""
 
     items: list[Operand]
 
 
-Operand = None | bool | int | float | Text | Held | Sent | Span | Dots | DType | Complex | Many
+Operand = None | bool | int | float | Text | Held | Sent | Span | Dots | DType | Complex | Whole | Many
 _PLAIN = (int, float, str, type(None))  # bool is an int
 _DOTS = Dots()
+#: What MessagePack holds as an integer.
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
 
 def to_operand(value: Any, array: Callable[[Any], Operand]) -> Operand:  # noqa: ANN401 - any argument of an operation
     """Return an argument as it travels; `array` says how whatever is not a plain value does, or raises TypeError."""
     if isinstance(value, _PLAIN) and not isinstance(value, np.generic):
-        return value
+        return Whole(str(value)) if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT else value
     if isinstance(value, tuple | list):
         return Many([to_operand(item, array) for item in value])
     if isinstance(value, slice):
@@ -107,6 +115,8 @@ def from_operand(operand: Operand, array: Callable[[Held | Sent], Any], depth: i
             return Ellipsis
         case DType(name=name):
             return dtype_named(name)
+        case Whole(digits=digits):
+            return int(digits)
         case Complex(real=real, imag=imag):
             return complex(real, imag)
     return operand

@@ -252,9 +252,8 @@ class RemoteArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:  # noqa: ANN401
-        if copy is False:
-            raise BufferError("an array on a slice is always copied when it is exported")
-        return self._read().__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+        # What is exported is the fetched value, which is shared with nobody: whether it is copied once more cannot be told.
+        return self._read().__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # what is exported is a copy in the memory of this host's CPU

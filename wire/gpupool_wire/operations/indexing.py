@@ -92,5 +92,5 @@ def _check_masks(spec: Spec, keys: tuple[Any, ...]) -> None:
         raise IndexError(f"too many indices for array: array is {len(spec.dims)}-dimensional, but {taken} were indexed")
     if isinstance(keys[0], Spec) and keys[0].dtype.kind == "b":
         ours = spec.dims[: len(keys[0].dims)]
-        if ours != keys[0].dims:
+        if ours != keys[0].dims and keys[0].size:  # NumPy lets an empty mask stand over an axis of one
             raise IndexError(f"boolean index did not match indexed array: it is {keys[0].dims} over axes of {ours}")

@@ -19,6 +19,20 @@ def matrices(query: Query) -> Outcome:
     return outcome_of(query.ask(lambda spec: stand_in(spec) if len(spec.dims) > 1 else np.empty(spec.dims, spec.dtype)), cut=1)
 
 
+def pseudoinverse(query: Query) -> Outcome:
+    """pinv; what its tolerance is does not matter here."""
+    return matrices(Query(query.function, query.args, {}))
+
+
+def ranked(query: Query) -> Outcome:
+    """matrix_rank: a number for each matrix and tolerance."""
+    ranks = matrices(Query(query.function, query.args, {}))
+    tolerance = query.options.get("rtol")
+    if not isinstance(tolerance, Spec) or not isinstance(ranks, Spec):
+        return ranks
+    return Spec(ranks.dtype, np.broadcast_shapes(ranks.dims, tolerance.dims))
+
+
 def multiplied(query: Query) -> Outcome:
     """The matrix product; a vector on the left is a row, on the right a column."""
     left, right = query.args
