@@ -20,6 +20,7 @@ import msgspec
 
 from gpupool.child import Signals, attend, start
 from gpupool.hooking import check_command, environment, unused
+from gpupool.lazy_names import SEPARATOR, VARIABLE
 from gpupool_wire.errors import UsageError
 
 #: While a slice is asked for, signals are looked for this often.
@@ -35,6 +36,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     #: Only a device of this kind ("cuda", "cpu").
     kind: str | None = None
     wait_s: float = 0.0
+    #: Outputs that stay on the device, as "MODEL:OUTPUT".
+    lazy: tuple[str, ...] = ()
 
 
 class HeldSlice(Protocol):
@@ -116,7 +119,9 @@ def run_on(pool: SlicePool, wanted: Wanted, command: Sequence[str], environ: Map
         except Interrupted as interrupted:
             return 128 + interrupted.signum
         try:
-            child = start(command, program, environment(environ, held.environment(), Path(marks)), signals)
+            child = start(
+                command, program, environment(_with_lazy(environ, wanted.lazy), held.environment(), Path(marks)), signals
+            )
             status = attend(child, signals)
         except OSError as error:
             raise UsageError(f"{program} cannot be run: {error.strerror}") from error
@@ -125,6 +130,12 @@ def run_on(pool: SlicePool, wanted: Wanted, command: Sequence[str], environ: Map
         if (reason := unused(Path(marks))) is not None:
             sys.stderr.write(f"gpupool run: {reason}\n")
         return status
+
+
+def _with_lazy(environ: Mapping[str, str], wishes: Sequence[str]) -> dict[str, str]:
+    """Return an environment in which these outputs are wished for, too."""
+    asked = SEPARATOR.join(filter(None, [environ.get(VARIABLE, ""), *wishes]))
+    return {**environ, VARIABLE: asked} if asked else dict(environ)
 
 
 def run(wanted: Wanted, command: Sequence[str]) -> int:

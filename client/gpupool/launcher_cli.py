@@ -20,13 +20,22 @@ def register(app: typer.Typer) -> None:
         policy: Annotated[str, typer.Option(help='"fixed", or "burst" to use idle device time too.')] = "fixed",
         kind: Annotated[str | None, typer.Option(help='Only this kind of device: "cuda" or "cpu".')] = None,
         wait: Annotated[float, typer.Option(help="Seconds to queue where the slice does not fit now.", min=0)] = PATIENCE_S,
+        lazy: Annotated[
+            list[str] | None,
+            typer.Option(metavar="MODEL:OUTPUT", help="An output that stays on the device until it is looked at; repeatable."),
+        ] = None,
     ) -> None:
         """Run an unmodified program with its ONNX Runtime sessions on a slice of the pool.
 
         The slice is released when the program ends, however it ends. The exit status is the program's.
+
+        With --lazy, outputs that a program only looks at through argmax, max, slices or comparisons never cross the network.
+        MODEL is a model's file name, its hash (first 8 characters or more) or a pattern; OUTPUT a name or a pattern.
         """
         from gpupool.launcher import Wanted
         from gpupool.launcher import run as launch
+        from gpupool.lazy_names import check_wish
 
-        wanted = Wanted(compute=compute, memory=memory, policy=policy, kind=kind, wait_s=wait)
+        wishes = tuple(map(check_wish, lazy or ()))
+        wanted = Wanted(compute=compute, memory=memory, policy=policy, kind=kind, wait_s=wait, lazy=wishes)
         raise typer.Exit(launch(wanted, command))

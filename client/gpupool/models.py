@@ -8,11 +8,12 @@ run ──▶ session on the present link? ──no──▶ OpenModel ──mis
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -46,7 +47,11 @@ from gpupool_wire.messages import (
     Timing,
     WorkerToClient,
 )
-from gpupool_wire.tensors import Value, pack_values, unpack_values
+from gpupool_wire.tensors import Value, ValueSpec, pack_values, unpack_values
+
+if TYPE_CHECKING:
+    from gpupool.arrays import Namespace
+    from gpupool.arrays.feeding import Kept
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,10 @@ class Links(Protocol):
 
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
+
+    @property
+    def xp(self) -> Namespace:
+        """The slice's array namespace."""
 
     def check_room(self, nbytes: int) -> None:
         """Raise OutOfSliceMemory for tensors that an empty slice could not hold."""
@@ -120,6 +129,11 @@ class Model:
         return self._described.providers
 
     @property
+    def sha256(self) -> str:
+        """Hash of the model's file, as lower-case hex."""
+        return self._source.sha256
+
+    @property
     def last_timing(self) -> CallTiming | None:
         """The split of the newest finished call of this thread; None before its first."""
         timing: CallTiming | None = getattr(self._timings, "last", None)
@@ -130,27 +144,48 @@ class Model:
         feed: Mapping[str, Value],
         outputs: Sequence[str] | None = None,
         run_config: Mapping[str, str] | None = None,
+        keep: Collection[str] = (),
     ) -> list[Value]:
-        """Return the outputs in order, as fresh writable arrays. See RemoteModel.run."""
+        """Return the outputs in order, as fresh writable arrays, those in `keep` as arrays of the slice. See RemoteModel.run."""
         start_ns = time.perf_counter_ns()
-        specs, frames = pack_values(feed.values())
+        inputs, frames = self._inputs(feed)
         self._links.check_room(sum(map(len, frames)))
-        inputs = list(zip(feed, specs, strict=True))
         wanted = None if outputs is None else list(outputs)
         config = dict(run_config or {})
 
         def run_on(link: Link, session: SessionOpened) -> list[Value]:
+            kept = self._kept(link, keep)
             question = Run(
-                call_id=link.next_call_id(), session_id=session.session_id, feed=inputs, outputs=wanted, run_config=config
+                call_id=link.next_call_id(),
+                session_id=session.session_id,
+                feed=inputs,
+                outputs=wanted,
+                run_config=config,
+                keep=kept.ids if kept else [],
             )
             answer, result_frames = link.call(question, frames)
             if not isinstance(answer, Result):
                 raise _out_of_place(question, answer)
-            values = [_own(value) for value in unpack_values(answer.outputs, result_frames)]
+            values = [_own(value) for value in unpack_values(answer.outputs, result_frames, kept.array if kept else None)]
             self._timings.last = _split(answer.timing, time.perf_counter_ns() - start_ns)
             return values
 
         return self._with_session(run_on)
+
+    def _inputs(self, feed: Mapping[str, Value]) -> tuple[list[tuple[str, ValueSpec]], list[memoryview]]:
+        """Return a feed as it travels. Arrays of the slice are named; nothing is imported for a feed without any."""
+        arrays = sys.modules.get("gpupool.arrays.feeding")
+        held = arrays.held_inputs(lambda: self._links.xp, feed) if arrays is not None else {}
+        specs, frames = pack_values(value for name, value in feed.items() if name not in held)
+        rest = iter(specs)
+        return [(name, held[name] if name in held else next(rest)) for name in feed], frames
+
+    def _kept(self, link: Link, names: Collection[str]) -> Kept | None:
+        if not names:
+            return None
+        from gpupool.arrays.feeding import Kept
+
+        return Kept(self._links.xp, link, names)
 
     def close(self) -> None:
         """Forget the session on the worker. Idempotent; never raises because the worker is gone."""

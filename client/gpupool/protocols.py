@@ -5,7 +5,7 @@ InferenceSession ──SliceLike.open_model──> RemoteModel ──run──> 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from typing import Protocol, runtime_checkable
 
@@ -58,6 +58,10 @@ class RemoteModel(Protocol):
         """The execution providers the session runs on."""
 
     @property
+    def sha256(self) -> str:
+        """Hash of the model's file, as lower-case hex."""
+
+    @property
     def last_timing(self) -> CallTiming | None:
         """The split of the newest finished call of the calling thread; None before its first."""
 
@@ -66,8 +70,11 @@ class RemoteModel(Protocol):
         feed: Mapping[str, Value],
         outputs: Sequence[str] | None = None,
         run_config: Mapping[str, str] | None = None,
+        keep: Collection[str] = (),
     ) -> list[Value]:
         """Return the outputs (all where None) in order; arrays are fresh and writable, as ONNX Runtime's are.
+
+        Inputs may be arrays of the slice (see gpupool.arrays), which do not travel; outputs named in `keep` are such arrays.
 
         A worker or agent that goes away in mid-call costs time only: the call is repeated on the slice's next place.
         Raises ExecutionFailed and OutOfSliceMemory as the worker reports them (details["ort_class"] names ONNX Runtime's class,

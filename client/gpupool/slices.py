@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -177,12 +177,17 @@ class Slice:
         sess_options: Any = None,  # noqa: ANN401 - onnxruntime's own, or its stand-in
         providers: Any = None,  # noqa: ANN401 - names, or pairs of name and options, as onnxruntime takes them
         provider_options: Any = None,  # noqa: ANN401
+        *,
+        lazy: Sequence[str] = (),
         **kwargs: Any,  # noqa: ANN401
     ) -> InferenceSession:
-        """Return a session with the surface of onnxruntime.InferenceSession that runs on this slice."""
+        """Return a session with the surface of onnxruntime.InferenceSession that runs on this slice.
+
+        Outputs named in `lazy` stay on the device until they are looked at. Raises UsageError where the model has no such output.
+        """
         from gpupool.onnxruntime import InferenceSession
 
-        return InferenceSession(model, sess_options, providers, provider_options, gpupool_slice=self, **kwargs)
+        return InferenceSession(model, sess_options, providers, provider_options, gpupool_slice=self, gpupool_lazy=lazy, **kwargs)
 
     @property
     def xp(self) -> Namespace:

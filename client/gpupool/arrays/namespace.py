@@ -70,7 +70,8 @@ class Namespace(Functions):
     def __init__(self, home: Links) -> None:
         if not hasattr(np, "__array_api_version__"):
             raise UsageError(f"slice.xp needs NumPy 2.1 or newer on this host; it has {np.__version__}")
-        caller = Caller(ArrayStream(home), self)
+        self.stream = ArrayStream(home)
+        caller = Caller(self.stream, self)
         super().__init__(caller, "gpupool.xp", "")
         self.bool = np.bool_
         for name in _DTYPES:

@@ -33,6 +33,14 @@ def _names() -> dict[Any, str]:
     return names | {np.sort: "sort", np.argsort: "argsort"}
 
 
+def is_operation(function: object) -> bool:
+    """Whether one of NumPy's functions is an operation of the table."""
+    try:
+        return function in _names()
+    except TypeError:  # nothing that can be looked up
+        return False
+
+
 def from_ufunc(caller: Caller, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401
     """Do a ufunc, or its `reduce`; `out` may be an array of this host. Raises TypeError for anything else."""
     name = _names().get(ufunc)

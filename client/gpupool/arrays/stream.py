@@ -172,6 +172,13 @@ class ArrayStream:
         if handle.life is not self.life or handle.life.ended is not None:
             self._raise_gone(handle)
 
+    def attach(self, link: Link) -> None:
+        """Arrays are about to be made on `link` by other means; those of another link are gone."""
+        with self._sending:
+            if self.life.link is not None and self.life.link is not link:
+                self._end_life("the worker that held them was lost")
+            self.life.link = link
+
     # ── what comes out ──────
 
     def read(self, handle: Handle, spec: Spec) -> Array:

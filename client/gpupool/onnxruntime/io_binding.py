@@ -2,7 +2,8 @@
 
     bind_* ──> (name, how to read it) ... run_with_iobinding ──> run() ──> (name, where to put it)
 
-Values cross the network once per run, whatever they are bound to: binding saves no copy here, it keeps programs running.
+Values of this host cross the network once per run, whatever they are bound to. Arrays of the slice do not: bind_cpu_input takes
+them, and bind_output(name, "slice") leaves an output there.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpupool.onnxruntime.errors import limit
 from gpupool.onnxruntime.tensor_types import dtype_of_element
-from gpupool.onnxruntime.values import from_ort_value, to_tensor
+from gpupool.onnxruntime.values import from_ort_value, is_remote, to_tensor
 from gpupool.onnxruntime.wheel import runtime
 
 if TYPE_CHECKING:
     from gpupool.onnxruntime.session import InferenceSession
 
 Array = NDArray[Any]
+#: The device type of outputs that stay on the slice.
+ON_SLICE = "slice"
 
 
 def _array_at(address: int, element_type: DTypeLike | int, shape: Sequence[int]) -> Array:
@@ -49,9 +52,15 @@ class IOBinding:
         self._inputs: dict[str, Callable[[], Array]] = {}
         self._outputs: dict[str, Callable[[Any], None] | None] = {}
         self._results: list[Any] = []
+        #: Outputs that stay on the slice.
+        self._remote: set[str] = set()
 
     def bind_cpu_input(self, name: str, arr_on_cpu: Array) -> None:
-        """Read an input from an array, as it is at the time of each run."""
+        """Read an input from an array, as it is at the time of each run: of this host, or of the slice, which does not travel."""
+        if is_remote(arr_on_cpu):
+            self._check_input(name)
+            self._inputs[name] = lambda: arr_on_cpu
+            return
         if not isinstance(arr_on_cpu, np.ndarray):
             raise RuntimeError("Unable to create OrtValue from the given python object")  # noqa: TRY004 - ONNX Runtime's class
         self._check_input(name)
@@ -84,7 +93,10 @@ class IOBinding:
         shape: Sequence[int] | None = None,
         buffer_ptr: int | None = None,
     ) -> None:
-        """Ask for an output; with an address, copy it there. Without one, it is kept on this host whatever device is named."""
+        """Ask for an output; with an address, copy it there. Without one it is kept on this host, or on the slice for "slice"."""
+        self._remote.discard(name)
+        if device_type == ON_SLICE:
+            self._remote.add(name)
         if buffer_ptr is None:
             self._outputs[name] = None
             return
@@ -104,14 +116,14 @@ class IOBinding:
         if not self._outputs:
             raise RuntimeError("At least one output should be requested.")
         feed = {name: read() for name, read in self._inputs.items()}
-        self._results = self._session._execute(list(self._outputs), feed, run_options)
+        self._results = self._session._execute(list(self._outputs), feed, run_options, self._remote)
         for write, result in zip(self._outputs.values(), self._results, strict=True):
             if write is not None:
                 write(result)
 
     def get_outputs(self) -> list[Any]:
-        """Return the outputs of the last run as OrtValues on this host."""
-        return [runtime().OrtValue.ortvalue_from_numpy(result) for result in self._results]
+        """Return the outputs of the last run as OrtValues on this host, and as arrays of the slice where they stayed there."""
+        return [result if is_remote(result) else runtime().OrtValue.ortvalue_from_numpy(result) for result in self._results]
 
     def get_outputs_as_ortvaluevector(self) -> object:
         """Refuse: such a vector is memory of ONNX Runtime in this process."""
@@ -119,7 +131,7 @@ class IOBinding:
 
     def copy_outputs_to_cpu(self) -> list[Any]:
         """Return the outputs of the last run as arrays."""
-        return list(self._results)
+        return [np.asarray(result) if is_remote(result) else result for result in self._results]
 
     def synchronize_inputs(self) -> None:
         """Return at once: inputs are read when the session runs."""
@@ -134,6 +146,7 @@ class IOBinding:
     def clear_binding_outputs(self) -> None:
         """Forget what outputs were bound to."""
         self._outputs.clear()
+        self._remote.clear()
         self._results = []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from warnings import warn
 
+from gpupool.lazy_names import lazy_outputs
 from gpupool.onnxruntime import opening
 from gpupool.onnxruntime.errors import limit, translated
 from gpupool.onnxruntime.model_file import ModelFile
@@ -34,11 +35,14 @@ class OpenedModel:
         provider_options: ProviderOptions,
         home: SliceLike | None,
         keywords: Mapping[str, Any],
+        lazy: Sequence[str] = (),
     ) -> None:
         self._enable_fallback = int(keywords.get("enable_fallback", 1)) == 1
         self._file = ModelFile(path_or_bytes)
         _refuse_keywords(keywords)
         self._slice = home
+        self._asked_lazy = lazy
+        self._lazy: frozenset[str] = frozenset()
         self._initial_options = sess_options
         self._fallback_providers = [CPU]
         self._model: RemoteModel | None = None
@@ -100,6 +104,8 @@ class OpenedModel:
         self._inputs_meta = [NodeArg(info) for info in model.inputs]
         self._outputs_meta = [NodeArg(info) for info in model.outputs]
         self._overridable_initializers = [NodeArg(info) for info in model.initializers]
+        names = [info.name for info in model.outputs]
+        self._lazy = lazy_outputs(self._asked_lazy, names, self._file.path, getattr(model, "sha256", ""))
         self._model_meta = ModelMetadata(model.meta)
         self._providers = list(model.providers)
         self._types = {node.name: node.type for node in (*self._inputs_meta, *self._overridable_initializers)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +34,8 @@ class InferenceSession(OpenedModel):
     """A model opened on a slice. Takes what onnxruntime.InferenceSession takes.
 
     `gpupool_slice` binds it to a slice; without it, the process's own is used (GPUPOOL_SLICE, else one asked for at first use).
+    Outputs named in `gpupool_lazy` stay on the device until they are looked at (see gpupool.arrays.lazy). Inputs may be arrays of
+    the slice, which do not travel.
     Raises ONNX Runtime's own exceptions, and GpupoolError for what the pool says (LeaseLost, PoolUnreachable, ...).
     """
 
@@ -45,9 +47,10 @@ class InferenceSession(OpenedModel):
         provider_options: ProviderOptions = None,
         *,
         gpupool_slice: SliceLike | None = None,
+        gpupool_lazy: Sequence[str] = (),
         **kwargs: Any,  # noqa: ANN401 - ONNX Runtime ignores keywords it does not know
     ) -> None:
-        super().__init__(path_or_bytes, sess_options, providers, provider_options, gpupool_slice, kwargs)
+        super().__init__(path_or_bytes, sess_options, providers, provider_options, gpupool_slice, kwargs, gpupool_lazy)
 
     # ── running ──────
 
@@ -144,10 +147,30 @@ class InferenceSession(OpenedModel):
             feed[name] = to_wire(name, value, self._types.get(name, ""))
         return feed
 
-    def _execute(self, names: list[str], feed: Mapping[str, Any], run_options: Any) -> list[Any]:  # noqa: ANN401
+    def _execute(
+        self,
+        names: list[str],
+        feed: Mapping[str, Any],
+        run_options: Any,  # noqa: ANN401 - the wheel's RunOptions or the stand-in's
+        keep: Collection[str] = (),
+    ) -> list[Any]:
         config = run_config(run_options)
+        lazy = self._lazy.intersection(names).difference(keep) if self._lazy else ()
         with translated():
-            return self._remote.run(feed, names, config)
+            if not (lazy or keep):
+                return self._remote.run(feed, names, config)
+            values = self._remote.run(feed, names, config, keep={*keep, *lazy})
+        if not lazy:
+            return values
+        from gpupool.arrays.lazy import LazyOutput
+
+        return [LazyOutput.of(value) if name in lazy else value for name, value in zip(names, values, strict=True)]
+
+    def run_remote(self, output_names: Iterable[str] | None, input_feed: Mapping[str, Any], run_options: Any = None) -> list[Any]:  # noqa: ANN401
+        """As `run`, with outputs that stay on the device: arrays of the slice. Not of ONNX Runtime's surface."""
+        self._validate_input(list(input_feed.keys()))
+        names = self._names(output_names)
+        return self._execute(names, self._feed(input_feed), run_options, keep=names)
 
     # ── what needs ONNX Runtime in this process ──────
 
