@@ -109,8 +109,7 @@ class Caller:
     @contextmanager
     def recorded_by(self, recorder: Caller) -> Iterator[None]:
         """Have what this thread calls recorded instead."""
-        if getattr(self._now, "recorder", None) is not None:
-            raise UsageError("a recorded step cannot call another one: call the function that it was made of")
+        self.refuse_nesting()
         self._now.recorder = recorder
         try:
             yield
@@ -133,6 +132,15 @@ class Caller:
             )
         stream.check(array._handle)
         return array._handle.id
+
+    def check(self, array: RemoteArray) -> None:
+        """Raise as `own` does for an array that cannot be used here and now."""
+        (getattr(self._now, "recorder", None) or self).own(array)
+
+    def refuse_nesting(self) -> None:
+        """Raise UsageError inside a function that is being recorded."""
+        if getattr(self._now, "recorder", None) is not None:
+            raise UsageError("a recorded step cannot call another one: call the function that it was made of")
 
     def _without_device(self, options: dict[str, Any]) -> dict[str, Any]:
         if "device" in options:

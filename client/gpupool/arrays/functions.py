@@ -79,6 +79,7 @@ class StepFunction(Generic[P, R]):
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         """Return what the function returns for these arguments; raise what it raises while it is recorded."""
+        self._caller.refuse_nesting()
         arrays: list[RemoteArray] = []
         key = (
             tuple(self._kind(item, arrays) for item in args),

@@ -97,7 +97,7 @@ class Namespace(Functions):
         """Return an array on the device: an upload, unless `obj` is one already. Raises ValueError where copy=False cannot be."""
         self._caller.check_device(device)
         if isinstance(obj, RemoteArray):
-            self._caller.own(obj)
+            self._caller.check(obj)
             if dtype is not None and checked_dtype(dtype) != obj.dtype:
                 if copy is False:
                     raise ValueError(f"an array of {obj.dtype} cannot become {np.dtype(dtype)} without a copy")

@@ -40,15 +40,14 @@ class Sender:
         self._wakes.set()
 
     def _send(self) -> None:
-        while True:
-            stream = self._stream()
-            if stream is None:
-                return
-            if stream.has_more:
-                stream.flush_quietly()
-            del stream
+        while self._stream() is not None:
             if not self._await_more():
                 self._sleep()
+                continue
+            stream = self._stream()
+            if stream is not None:
+                stream.flush_quietly()
+            del stream
 
     def _await_more(self) -> bool:
         """Look until there is something to send; return False where nothing has come for a while."""
