@@ -66,6 +66,18 @@ class LazyOutput(RemoteArray):
         item = super().__getitem__(key)
         return item[()] if isinstance(item, np.ndarray) and not item.ndim else item
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:  # noqa: ANN401
+        try:
+            return super().__array_ufunc__(ufunc, method, *inputs, **options)
+        except TypeError:
+            return getattr(ufunc, method)(*_fetched(inputs), **_fetched(options))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:  # noqa: ANN401
+        try:
+            return super().__array_function__(function, types, args, options)
+        except TypeError:
+            return function(*_fetched(args), **_fetched(options))
+
     def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401 - as NumPy has it
         # The device's array may be an input of something queued; the program's own copy is what it writes to.
         self._read()[key] = value
@@ -91,6 +103,15 @@ class LazyOutput(RemoteArray):
 def _positional(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a method's arguments as the function of the same name takes them: x.reshape(2, 3) is reshape(x, (2, 3))."""
     return (args,) if name in ("reshape", "transpose") and len(args) > 1 else args
+
+
+def _fetched(value: Any) -> Any:  # noqa: ANN401 - arguments of any function of NumPy's
+    """Return arguments with the values of lazy outputs in their places."""
+    if isinstance(value, LazyOutput):
+        return np.asarray(value)
+    if isinstance(value, dict):
+        return {key: _fetched(item) for key, item in value.items()}
+    return type(value)(map(_fetched, value)) if type(value) in (tuple, list) else value
 
 
 def _settled(result: Any) -> Any:  # noqa: ANN401 - an array or several

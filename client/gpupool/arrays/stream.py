@@ -27,6 +27,8 @@ from gpupool_wire.operands import Operand
 from gpupool_wire.operations import Spec
 from gpupool_wire.tensors import Array, Buffer, dtype_named, unpack_values
 
+#: A batch during which the worker died this often is not sent again: it is likely what kills the worker.
+MAX_DEATHS_OF_A_BATCH = 5
 #: The largest array that is fetched in one piece.
 MAX_FETCH_BYTES = MAX_MESSAGE_BYTES
 
@@ -105,12 +107,14 @@ class Handle:
 class Life:
     """The time between two losses of a stream's arrays: one link, one process. Who dies in an earlier one is of no interest."""
 
-    __slots__ = ("dead", "ended", "link", "pending")
+    __slots__ = ("dead", "ended", "has_arrays", "link", "pending")
 
     def __init__(self) -> None:
         self.pending = Pending()
         self.dead = self.pending.dead
         self.link: Link | None = None
+        #: Whether a worker may hold arrays of it.
+        self.has_arrays = False
         self.ended: str | None = None
 
 
@@ -178,6 +182,7 @@ class ArrayStream:
             if self.life.link is not None and self.life.link is not link:
                 self._end_life("the worker that held them was lost")
             self.life.link = link
+            self.life.has_arrays = True
 
     # ── what comes out ──────
 
@@ -236,9 +241,6 @@ class ArrayStream:
                 return Operated(call_id=0), []
             try:
                 return self._send(life, batch, list(fetch), list(describe))
-            except (WorkerLost, LeaseLost) as error:
-                self._end_life(f"the worker that held them was lost: {error.message}")
-                raise
             except NotFound as error:
                 raise self._failures.refusal or error from error
             except GpupoolError as error:
@@ -246,9 +248,24 @@ class ArrayStream:
                 raise
 
     def _send(self, life: Life, batch: Batch, fetch: list[int], describe: list[int]) -> tuple[Operated, list[Buffer]]:
-        link = life.link
-        if link is None:
-            link = life.link = self.home.link()
+        """Send a batch. A worker that is lost before it holds any array costs time only: the batch goes to the next one."""
+        link = life.link or self.home.link()
+        for _ in range(MAX_DEATHS_OF_A_BATCH):
+            life.link = link
+            try:
+                return self._send_on(link, life, batch, fetch, describe)
+            except (WorkerLost, LeaseLost) as error:
+                reason = error
+                if life.has_arrays:
+                    break
+                link = self.home.link(link)
+        self._end_life(f"the worker that held them was lost: {reason.message}")
+        self.home.link(link)  # where the slice has ended, that is the reason
+        raise reason
+
+    def _send_on(
+        self, link: Link, life: Life, batch: Batch, fetch: list[int], describe: list[int]
+    ) -> tuple[Operated, list[Buffer]]:
         question = Operate(
             call_id=link.next_call_id(),
             operations=batch.operations,
@@ -259,6 +276,7 @@ class ArrayStream:
             drops=batch.drops,
         )
         answer, frames = link.call(question, batch.frames)
+        life.has_arrays = True
         if not isinstance(answer, Operated):
             raise RemoteProtocolError(f"the worker answered Operate with {type(answer).__name__}")
         for breakage in answer.broken:
