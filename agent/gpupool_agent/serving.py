@@ -36,6 +36,7 @@ from gpupool_agent.channel import (
 from gpupool_agent.core.sessions import GoneLink, Sessions
 from gpupool_agent.core.share import Share
 from gpupool_agent.devices.base import Device
+from gpupool_agent.outbox import Outbox
 from gpupool_agent.programs import SharedProgram
 from gpupool_agent.quantum import Quantum
 from gpupool_agent.resizing import MemoryLimit
@@ -90,9 +91,9 @@ class Server:
         self._memory = MemoryLimit(device, lambda idle_for_ns: calls.evict_one(idle_for_ns=idle_for_ns), channel.send)
         self._sessions = Sessions()
         self._programs: dict[int, SharedProgram] = {}
-        #: Quick calls that wait for a grant, and replies that wait for room.
+        self._outbox = Outbox(router, self._sessions, self._channel_gone)
+        #: Quick calls that wait for a grant.
         self._pending: deque[Call] = deque()
-        self._unsent: deque[tuple[bytes, list[Buffer]]] = deque()
         self._compute_pct = start.compute_pct
         self._share = Share()
         self._reported = (0, 0, 0, 0)
@@ -113,7 +114,7 @@ class Server:
         due_s = time.monotonic() + BEAT_S
         while not self._is_over:
             wait_s = due_s - time.monotonic()
-            if self._unsent:
+            if self._outbox.has_unsent:
                 wait_s = min(wait_s, RETRY_S)
             ready = dict(poller.poll(max(0, math.ceil(wait_s * 1000))))
             if self._channel.fileno() in ready:
@@ -125,8 +126,8 @@ class Server:
                 self._receive()
             if self._pending:
                 self._run_pending()
-            if self._unsent:
-                self._send_unsent()
+            if self._outbox.has_unsent:
+                self._outbox.retry()
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + BEAT_S
                 self._every_second()
@@ -148,11 +149,11 @@ class Server:
                 call_id = getattr(message, "call_id", 0)
                 self._heard(channel_id, message, tensors)
             except GpupoolError as error:
-                self._send(channel_id, Failed(call_id=call_id, error=error.to_info()))
+                self._outbox.send(channel_id, Failed(call_id=call_id, error=error.to_info()))
             except Exception:  # noqa: BLE001 - a fault in handling one message must not end the others' service
                 _log.exception("a message could not be handled", extra={"action": "message_failed"})
                 fault = RemoteFault("the worker could not handle this message; its log says why").to_info()
-                self._send(channel_id, Failed(call_id=call_id, error=fault))
+                self._outbox.send(channel_id, Failed(call_id=call_id, error=fault))
 
     def _heard(self, channel_id: bytes, message: Message, frames: Sequence[Buffer]) -> None:
         if isinstance(message, Join):
@@ -170,15 +171,15 @@ class Server:
                     raise
                 self._schedule(call)
             case Ping(call_id=call_id):
-                self._send(channel_id, Pong(call_id=call_id))
+                self._outbox.send(channel_id, Pong(call_id=call_id))
             case AskUsage(call_id=call_id):
-                self._send(channel_id, self._usage(call_id))
+                self._outbox.send(channel_id, self._usage(call_id))
             case Join():
                 device = self._device
                 joined = Joined(
                     version=PROTOCOL_VERSION, device=self._start.device, kind=device.kind, providers=list(device.providers)
                 )
-                self._send(channel_id, joined)
+                self._outbox.send(channel_id, joined)
             case Leave():
                 self._channel_gone(channel_id, "the client left", left=True)
 
@@ -257,7 +258,7 @@ class Server:
                 return
             reply = self._number(done.opened, call)
         if reply is not None and not call.link.has_ended:
-            self._send(call.channel_id, reply, done.frames)
+            self._outbox.send(call.channel_id, reply, done.frames)
 
     def _number(self, shared: SharedProgram, call: Call) -> Message:
         """Make a session of an opened program; return the reply that says so."""
@@ -279,38 +280,6 @@ class Server:
             providers=surface.providers,
             weight_bytes=shared.weight_bytes,
         )
-
-    def _send(self, channel_id: bytes, message: Message, frames: Sequence[Buffer] = ()) -> None:
-        try:
-            self._sessions.said(channel_id, message)
-            parts = encode(message, frames)
-        except GpupoolError as error:  # too large to travel: the caller hears that instead
-            parts = encode(Failed(call_id=getattr(message, "call_id", 0), error=error.to_info()))
-        self._transmit(channel_id, parts)
-
-    def _transmit(self, channel_id: bytes, parts: list[Buffer], *, keep: bool = True) -> bool:
-        """Send; return whether the channel took it. What a full channel does not take is kept for later, if `keep`."""
-        send = self._router.send
-        last = len(parts) - 1
-        try:
-            send(channel_id, zmq.SNDMORE | zmq.NOBLOCK)
-            for index, part in enumerate(parts):
-                # Views of large buffers are sent as they are; a small one is copied sooner than shared.
-                send(part, zmq.NOBLOCK | (zmq.SNDMORE if index < last else 0), copy=len(part) < zmq.COPY_THRESHOLD)
-        except zmq.Again:
-            if keep and self._sessions.link_of(channel_id) is not None:
-                self._unsent.append((channel_id, parts))
-            return False
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
-            self._channel_gone(channel_id, "the client's socket is gone")
-        return True
-
-    def _send_unsent(self) -> None:
-        for _ in range(len(self._unsent)):
-            channel_id, parts = self._unsent.popleft()
-            self._transmit(channel_id, parts)
 
     # ── the agent ──────
 
@@ -360,7 +329,7 @@ class Server:
         now_s = time.monotonic()
         probe = encode(Probe())
         for channel_id in self._sessions.silent(now_s - BEAT_S):
-            self._transmit(channel_id, probe, keep=False)
+            self._outbox.transmit(channel_id, probe, keep=False)
         for gone in self._sessions.overdue(now_s):
             self._link_gone(gone)
         self._share.sample(time.monotonic_ns(), self._quantum.device_ns, self._quantum.throttled_ns)
@@ -412,7 +381,7 @@ class Server:
     def _tell_all(self, message: Message) -> None:
         parts = encode(message)
         for channel_id in self._sessions.channel_ids:
-            self._transmit(channel_id, parts, keep=False)
+            self._outbox.transmit(channel_id, parts, keep=False)
 
     def _end(self) -> None:
         self._quantum.stop()

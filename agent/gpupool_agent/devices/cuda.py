@@ -25,6 +25,8 @@ import onnxruntime as ort
 from gpupool_agent.core.ledger import Charge, Purpose
 from gpupool_agent.devices.base import Account, Device, Execution, Program, Surface
 from gpupool_agent.devices.cuda_driver import CupyDriver, Driver
+from gpupool_agent.devices.cupy_library import CupyLibrary
+from gpupool_agent.devices.library import ArrayLibrary
 from gpupool_agent.runtime import chosen_providers, describe, metadata, run_options, session_options, silence, translation
 from gpupool_wire.errors import ExecutionFailed, ModelRejected, OutOfSliceMemory, UsageError
 from gpupool_wire.messages import ModelOptions, TensorInfo
@@ -194,37 +196,85 @@ class CudaDevice(Device):
             try:
                 options = run_options(config)
                 if _can_bind(program.surface, feed):
-                    values = self._run_bound(program, feed, outputs, options)
+                    values = self._run_bound(program, feed, outputs, options, keep)
                 else:
-                    values = program.handle.run(outputs, feed, options)
+                    here = {name: self._fetched(value) for name, value in feed.items()}
+                    values = program.handle.run(outputs, here, options)
+                    if keep:
+                        values = self._moved(_names(program, outputs), values, keep)
             except Exception as error:
                 self._driver.trim()
                 raise translation(error, ExecutionFailed, lambda: self._refusal(f"a call of {program.name}")) from error
             return Execution(values=values, device_ns=self._driver.elapsed_ns(started))
 
+    def _fetched(self, value: Value) -> Value:
+        """Return an input on the host."""
+        return self.library.to_host(value) if self._is_held(value) else value
+
+    def _moved(self, names: Sequence[str], values: list[Value], keep: Collection[str]) -> list[Value]:
+        """Return outputs with those to be kept on the device."""
+        return [self.library.from_host(value) if name in keep else value for name, value in zip(names, values, strict=True)]
+
+    def _is_held(self, value: Value) -> bool:
+        """Whether an input is an array of the device's library."""
+        return self._arrays is not None and isinstance(value, self._arrays.xp.ndarray) and not isinstance(value, np.ndarray)
+
+    def _library(self) -> ArrayLibrary:
+        return CupyLibrary(self._driver)
+
+    def timed(self, work: Callable[[], object]) -> int | None:
+        """Do array work; return the device's time between two events around it."""
+        self._driver.use()
+        with self._stream_lock:
+            started = self._driver.mark()
+            work()
+            return self._driver.elapsed_ns(started)
+
     def _run_bound(
-        self, program: Program, feed: Mapping[str, Value], outputs: Sequence[str] | None, options: ort.RunOptions | None
+        self,
+        program: Program,
+        feed: Mapping[str, Value],
+        outputs: Sequence[str] | None,
+        options: ort.RunOptions | None,
+        keep: Collection[str],
     ) -> list[Value]:
-        """Run with inputs and outputs on the device, in memory that is counted; copy the outputs to the host."""
+        """Run with inputs and outputs on the device, in memory that is counted; copy to the host what is not to be kept."""
         session = program.handle
         binding = session.io_binding()
         addresses: list[int] = []
         try:
+            held: list[Any] = []
             for name, array in feed.items():
+                if self._is_held(array):
+                    held.append(self.library.xp.ascontiguousarray(array))
+                    address = self._driver.address_of(held[-1])
+                    binding.bind_input(name, "cuda", self.index, array.dtype, list(array.shape), address)
+                    continue
                 addresses.append(self.memory.allocate(array.nbytes))
                 contiguous = np.ascontiguousarray(array)
                 self._driver.copy_in(addresses[-1], contiguous)
                 binding.bind_input(name, "cuda", self.index, array.dtype, list(array.shape), addresses[-1])
-            for name in [info.name for info in program.surface.outputs] if outputs is None else outputs:
+            names = _names(program, outputs)
+            for name in names:
                 binding.bind_output(name, "cuda", self.index)
             session.run_with_iobinding(binding, options)
-            copied: list[Value] = list(binding.copy_outputs_to_cpu())
-            return copied
+            if not keep:
+                copied: list[Value] = list(binding.copy_outputs_to_cpu())
+                return copied
+            made = zip(names, binding.get_outputs(), strict=True)
+            return [self._kept(program, name, value) if name in keep else value.numpy() for name, value in made]
         finally:
             binding.clear_binding_inputs()
             binding.clear_binding_outputs()
             for address in addresses:
                 self.memory.release(address)
+
+    def _kept(self, program: Program, name: str, value: ort.OrtValue) -> Any:  # noqa: ANN401 - an array of the library
+        """Return an output as an array of the library: a copy on the device, as ONNX Runtime frees its own with the binding."""
+        kind = next(info.type for info in program.surface.outputs if info.name == name)
+        array = self.library.xp.empty(tuple(value.shape()), _BOUND[kind])
+        self._driver.copy_within(self._driver.address_of(array), value.data_ptr(), array.nbytes)
+        return array
 
     def _close(self, program: Program) -> None:
         self._driver.use()
@@ -277,10 +327,16 @@ def _can_bind(surface: Surface, feed: Mapping[str, Value]) -> bool:
     )
 
 
+def _names(program: Program, outputs: Sequence[str] | None) -> Sequence[str]:
+    """Return the names of the outputs asked for."""
+    return [info.name for info in program.surface.outputs] if outputs is None else outputs
+
+
 def _matches(info: TensorInfo, array: Array | Value) -> bool:
     """Whether an array is what an input declares: bound by address, a wrong shape would be read beyond its end."""
     return (
-        isinstance(array, np.ndarray)
+        hasattr(array, "dtype")
+        and not isinstance(array, np.generic)
         and _BOUND.get(info.type) == array.dtype
         and array.size > 0
         and len(info.shape) == array.ndim

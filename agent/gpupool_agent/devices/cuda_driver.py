@@ -26,6 +26,21 @@ class Driver(Protocol):
     def copy_in(self, address: int, array: Array) -> None:
         """Copy a contiguous array to the device."""
 
+    def copy_within(self, target: int, source: int, nbytes: int) -> None:
+        """Copy from one address of the device to another."""
+
+    def arrays(self) -> Any:  # noqa: ANN401 - a module
+        """Return the array library of the device. What it allocates comes out of the same bounded pool."""
+
+    def upload(self, array: Array) -> Any:  # noqa: ANN401 - an array of the library
+        """Return an array of the library with this value."""
+
+    def download(self, array: Any) -> Array:  # noqa: ANN401 - an array of the library
+        """Return the value of an array of the library."""
+
+    def address_of(self, array: Any) -> int:  # noqa: ANN401 - an array of the library
+        """Return where a contiguous array of the library begins."""
+
     def mark(self) -> Any:  # noqa: ANN401 - the driver's own event
         """Return an event at this point of the stream."""
 
@@ -76,6 +91,30 @@ class CupyDriver:
     def copy_in(self, address: int, array: Array) -> None:
         """Copy a contiguous array to the device."""
         self._cuda.runtime.memcpy(address, array.ctypes.data, array.nbytes, self._cuda.runtime.memcpyHostToDevice)
+
+    def copy_within(self, target: int, source: int, nbytes: int) -> None:
+        """Copy from one address of the device to another."""
+        self._cuda.runtime.memcpy(target, source, nbytes, self._cuda.runtime.memcpyDeviceToDevice)
+
+    def arrays(self) -> Any:  # noqa: ANN401 - a module
+        """Return CuPy, which allocates from this driver's bounded pool from now on."""
+        import cupy
+
+        self._cuda.set_allocator(self._pool.malloc)
+        return cupy
+
+    def upload(self, array: Array) -> Any:  # noqa: ANN401 - a cupy.ndarray
+        """Return an array of CuPy with this value."""
+        return self.arrays().asarray(array)
+
+    def download(self, array: Any) -> Array:  # noqa: ANN401 - a cupy.ndarray
+        """Return the value of an array of CuPy."""
+        value: Array = array.get()
+        return value
+
+    def address_of(self, array: Any) -> int:  # noqa: ANN401 - a cupy.ndarray
+        """Return where a contiguous array of CuPy begins."""
+        return int(array.data.ptr)
 
     def mark(self) -> Any:  # noqa: ANN401 - a cupy.cuda.Event; cupy has no types
         """Return an event at this point of the stream."""

@@ -33,7 +33,7 @@ class FakeDriver:
         self.blocks: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self.now_ns = 0
         self.trims = 0
-        self.copies = 0
+        self.copies = self.uploads = self.downloads = 0
 
     def use(self) -> None:
         pass
@@ -54,6 +54,24 @@ class FakeDriver:
         self.copies += 1
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
 
+    def copy_within(self, target: int, source: int, nbytes: int) -> None:
+        self.copies += 1
+        ctypes.memmove(target, source, nbytes)
+
+    def arrays(self) -> Any:
+        return FakeCupy
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Any:
+        self.uploads += 1
+        return FakeCupy.asarray(array)
+
+    def download(self, array: Any) -> np.ndarray[Any, Any]:
+        self.downloads += 1
+        return np.array(array.host)
+
+    def address_of(self, array: Any) -> int:
+        return int(array.host.ctypes.data)
+
     def mark(self) -> int:
         return self.now_ns
 
@@ -68,6 +86,45 @@ class FakeDriver:
 
     def device_used_bytes(self) -> int:
         return 300 * MIB + self.used_bytes if self.trims else 100 * MIB
+
+
+class FakeArray:
+    """An array that NumPy does not take for one of its own: what CuPy's arrays are to the device."""
+
+    def __init__(self, host: np.ndarray[Any, Any], base: FakeArray | None = None) -> None:
+        self.host, self.base = host, base
+
+    shape = property(lambda self: self.host.shape)
+    dtype = property(lambda self: self.host.dtype)
+    nbytes = property(lambda self: self.host.nbytes)
+    size = property(lambda self: self.host.size)
+    ndim = property(lambda self: self.host.ndim)
+
+    def copy(self) -> FakeArray:
+        return FakeArray(self.host.copy())
+
+    def __getitem__(self, key: Any) -> FakeArray:
+        return FakeArray(self.host[key], self)
+
+
+def _on_hosts(function: Callable[..., Any]) -> Callable[..., FakeArray]:
+    def call(*args: Any, **options: Any) -> FakeArray:
+        return FakeArray(np.asarray(function(*(item.host if isinstance(item, FakeArray) else item for item in args), **options)))
+
+    return call
+
+
+class FakeCupy:
+    """The names that CuPy has, some of them old; `concat` and `acos` are not among them, nor is `unique_all`."""
+
+    ndarray = FakeArray
+    asarray = staticmethod(lambda value: value if isinstance(value, FakeArray) else FakeArray(np.array(value)))
+    ascontiguousarray = staticmethod(lambda value: FakeArray(np.ascontiguousarray(value.host)))
+    arccos, power, add, multiply, zeros, sum = map(
+        staticmethod, map(_on_hosts, (np.arccos, np.power, np.add, np.multiply, np.zeros, np.sum))
+    )
+    empty = staticmethod(_on_hosts(np.empty))
+    __name__ = "fake_cupy"
 
 
 class _Keeper:
@@ -155,6 +212,9 @@ class FakeBinding:
 
     def bind_output(self, name: str, kind: str, index: int) -> None:
         self.outputs.append(name)
+
+    def get_outputs(self) -> list[Any]:
+        return [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for value in self.values]
 
     def copy_outputs_to_cpu(self) -> list[Any]:
         return self.values

@@ -1,0 +1,71 @@
+"""What a worker says to its clients: encoded, sent, and kept where a channel is full.
+
+send(message) ──encode──> transmit ──full?──> kept, tried again by retry()
+                               └──unreachable──> on_gone(channel)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import zmq
+
+from gpupool_agent.core.sessions import Sessions
+from gpupool_wire.codec import encode
+from gpupool_wire.errors import GpupoolError
+from gpupool_wire.messages import Failed, Message
+from gpupool_wire.tensors import Buffer
+
+
+class Outbox:
+    """The way out of one ROUTER socket. Main's own."""
+
+    def __init__(self, router: zmq.Socket[bytes], sessions: Sessions, on_gone: Callable[[bytes, str], None]) -> None:
+        self._router = router
+        self._sessions = sessions
+        #: Called with a channel whose socket is gone, and why.
+        self._on_gone = on_gone
+        self._unsent: deque[tuple[bytes, list[Buffer]]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Outbox, {len(self._unsent)} replies wait for room>"
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether replies wait for room."""
+        return bool(self._unsent)
+
+    def send(self, channel_id: bytes, message: Message, frames: Sequence[Buffer] = ()) -> None:
+        """Say something to a channel; what is too large to travel becomes an error in its place."""
+        try:
+            self._sessions.said(channel_id, message)
+            parts = encode(message, frames)
+        except GpupoolError as error:  # too large to travel: the caller hears that instead
+            parts = encode(Failed(call_id=getattr(message, "call_id", 0), error=error.to_info()))
+        self.transmit(channel_id, parts)
+
+    def transmit(self, channel_id: bytes, parts: list[Buffer], *, keep: bool = True) -> bool:
+        """Send; return whether the channel took it. What a full channel does not take is kept for later, if `keep`."""
+        send = self._router.send
+        last = len(parts) - 1
+        try:
+            send(channel_id, zmq.SNDMORE | zmq.NOBLOCK)
+            for index, part in enumerate(parts):
+                # Views of large buffers are sent as they are; a small one is copied sooner than shared.
+                send(part, zmq.NOBLOCK | (zmq.SNDMORE if index < last else 0), copy=len(part) < zmq.COPY_THRESHOLD)
+        except zmq.Again:
+            if keep and self._sessions.link_of(channel_id) is not None:
+                self._unsent.append((channel_id, parts))
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._on_gone(channel_id, "the client's socket is gone")
+        return True
+
+    def retry(self) -> None:
+        """Try again what waits."""
+        for _ in range(len(self._unsent)):
+            channel_id, parts = self._unsent.popleft()
+            self.transmit(channel_id, parts)
