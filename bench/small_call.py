@@ -1,4 +1,4 @@
-"""Round trip of a small call through the pool, against a bare pyzmq ping-pong of the same size between two processes.
+"""Round trips of a small call and of an array operation through the pool, against a bare pyzmq ping-pong of two processes.
 
     python -m bench.small_call [--calls 2000] [--rounds 5]
 
@@ -75,10 +75,13 @@ def main() -> None:
         feed = {"x": np.ones(16, np.float32)}
         median_us(ping, 500)
         median_us(lambda: model.run(feed), 500)
+        one = slice_.xp.asarray(1.0)
+        median_us(lambda: float(one + 1), 500)
         paired = run_paired(
             {
                 "bare pyzmq ping-pong": lambda: median_us(ping, arguments.calls),
                 "small call through the pool": lambda: median_us(lambda: model.run(feed), arguments.calls),
+                "array operation and its read": lambda: median_us(lambda: float(one + 1), arguments.calls),
             },
             arguments.rounds,
         )

@@ -30,15 +30,14 @@ from gpupool_agent.channel import (
     Recall,
     Start,
     Stop,
-    Use,
     WorkerEnd,
 )
 from gpupool_agent.core.sessions import GoneLink, Sessions
-from gpupool_agent.core.share import Share
 from gpupool_agent.devices.base import Device
 from gpupool_agent.outbox import Outbox
 from gpupool_agent.programs import SharedProgram
 from gpupool_agent.quantum import Quantum
+from gpupool_agent.reporting import Reporting
 from gpupool_agent.resizing import MemoryLimit
 from gpupool_wire.codec import AT_WORKER, encode
 from gpupool_wire.errors import ErrorInfo, GpupoolError, LeaseLost, RemoteFault, RemoteProtocolError, WorkerLost
@@ -62,7 +61,6 @@ from gpupool_wire.messages import (
     Run,
     SessionOpened,
     SliceNews,
-    Usage,
 )
 from gpupool_wire.tensors import Buffer
 
@@ -94,9 +92,7 @@ class Server:
         self._outbox = Outbox(router, self._sessions, self._channel_gone)
         #: Quick calls that wait for a grant.
         self._pending: deque[Call] = deque()
-        self._compute_pct = start.compute_pct
-        self._share = Share()
-        self._reported = (0, 0, 0, 0)
+        self._reporting = Reporting(device, quantum, calls, compute_pct=start.compute_pct, policy=start.policy, send=channel.send)
         self._ends: ErrorInfo | None = None
         self._is_over = False
 
@@ -173,7 +169,7 @@ class Server:
             case Ping(call_id=call_id):
                 self._outbox.send(channel_id, Pong(call_id=call_id))
             case AskUsage(call_id=call_id):
-                self._outbox.send(channel_id, self._usage(call_id))
+                self._outbox.send(channel_id, self._reporting.usage(call_id, self._sessions.session_count))
             case Join():
                 device = self._device
                 joined = Joined(
@@ -320,7 +316,7 @@ class Server:
             self._channel.send(LinkGone(link_id=admit.link_id, holder=admit.holder, reason=error.message))
 
     def _change(self, change: Change) -> None:
-        self._compute_pct = change.compute_pct
+        self._reporting.compute_pct = change.compute_pct
         self._memory.change(change)
 
     # ── housekeeping ──────
@@ -332,40 +328,8 @@ class Server:
             self._outbox.transmit(channel_id, probe, keep=False)
         for gone in self._sessions.overdue(now_s):
             self._link_gone(gone)
-        self._share.sample(time.monotonic_ns(), self._quantum.device_ns, self._quantum.throttled_ns)
-        self._report()
-
-    def _report(self) -> None:
-        quantum, memory = self._quantum, self._device.account.used_bytes
-        current = (quantum.device_ns, quantum.throttled_ns, self._calls.executed, memory)
-        before = self._reported
-        if current == before:
-            return
-        self._reported = current
-        self._channel.send(
-            Use(
-                device_ns=current[0] - before[0],
-                throttled_ns=current[1] - before[1],
-                calls=current[2] - before[2],
-                memory_bytes=memory,
-            )
-        )
-
-    def _usage(self, call_id: int) -> Usage:
-        account = self._device.account
-        return Usage(
-            call_id=call_id,
-            compute_pct=self._compute_pct,
-            policy=self._start.policy,
-            memory_limit_bytes=account.limit_bytes,
-            memory_used_bytes=account.used_bytes,
-            device_ns=self._quantum.device_ns,
-            throttled_ns=self._quantum.throttled_ns,
-            calls=self._calls.executed,
-            achieved_millipct=self._share.achieved_millipct(time.monotonic_ns(), self._quantum.device_ns),
-            throttled_10s_ns=self._share.throttled_ns(self._quantum.throttled_ns),
-            sessions=self._sessions.session_count,
-        )
+        self._reporting.sample()
+        self._reporting.report()
 
     def _channel_gone(self, channel_id: bytes, reason: str, *, left: bool = False) -> None:
         gone = self._sessions.channel_gone(channel_id, reason, left=left)
