@@ -1,10 +1,10 @@
-"""Pages per second and bytes per page: RapidOCR local, the same program under `gpupool run`, and the pool's own reader.
+"""Pages per second and bytes per page: RapidOCR local, under `gpupool run`, with its recognition output lazy; the pool's reader.
 
     python -m bench.ocr [--pages N] [--rounds N] [--documents]
 
-Every contender reads the same pages in its own process on the same cores; opening models is not counted. The three take turns,
-and a ratio is taken within its round. Bytes are what the client's sockets carried for those pages, both ways, without models
-(which the agent keeps after the first run).
+Every contender reads the same pages in its own process on the same cores; opening models is not counted. The contenders take
+turns, and a ratio is taken within its round. Bytes are what the client's sockets carried for those pages, both ways, without
+models (which the agent keeps after the first run).
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from bench.paired import run_paired
 DATA = Path("../shared/data/ocr")
 PROGRAMS = Path(__file__).parent / "programs"
 RAPIDOCR = [sys.executable, str(PROGRAMS / "rapidocr_pages.py")]
+RUN = [sys.executable, "-m", "gpupool", "run", "--compute", "100", "--memory", "2GiB"]
 COMMANDS = {
     "RapidOCR, local": RAPIDOCR,
-    "RapidOCR, gpupool run": [sys.executable, "-m", "gpupool", "run", "--compute", "100", "--memory", "2GiB", "--", *RAPIDOCR],
+    "RapidOCR, gpupool run": [*RUN, "--", *RAPIDOCR],
+    "RapidOCR, lazy output": [*RUN, "--lazy", "*_rec_*:*", "--", *RAPIDOCR],
     "gpupool ocr": [sys.executable, str(PROGRAMS / "ocr_pages.py")],
 }
 
@@ -74,11 +76,16 @@ def main() -> None:
     for name, contender in contenders.items():
         # The first page is read twice, see the programs.
         print(f"{name:28} {contender.moved_bytes / (contender.pages + 1) / 1e6:10.2f} MB per page")
-    local, remote = contenders["RapidOCR, local"].read, contenders["RapidOCR, gpupool run"].read
+    for name in ("RapidOCR, gpupool run", "RapidOCR, lazy output"):
+        compare(name, contenders["RapidOCR, local"].read, contenders[name].read)
+
+
+def compare(name: str, local: list[dict[str, Any]], remote: list[dict[str, Any]]) -> None:
+    """Say whether a contender read what RapidOCR reads locally."""
     same = [one["texts"] == other["texts"] for one, other in zip(local, remote, strict=True)]
     pairs = [pair for one, other in zip(local, remote, strict=True) for pair in zip(one["scores"], other["scores"], strict=True)]
     apart = max((abs(one - other) for one, other in pairs), default=0.0)
-    print("\nRapidOCR under gpupool run against local:")
+    print(f"\n{name} against local:")
     print(f"texts identical on {sum(same)} of {len(same)} pages, scores at most {apart:g} apart")
 
 
