@@ -55,12 +55,15 @@ class Books:
         #: Slices without a place, and since when (ms); None until time has been looked at.
         self._stranded: dict[str, int | None] = {}
 
-    @singledispatchmethod
     def apply(self, fact: f.Fact) -> None:
         """Change the state as a fact says. The only place where it changes."""
+        _rule_of(type(fact))(self, fact)
+
+    @singledispatchmethod
+    def _apply(self, fact: f.Fact) -> None:
         raise AssertionError(f"no rule for {type(fact).__name__}")
 
-    @apply.register
+    @_apply.register
     def _apply_node_joined(self, fact: f.NodeJoined) -> None:
         before = self.nodes.get(fact.node)
         known = before.devices if before else {}
@@ -81,24 +84,24 @@ class Books:
         )
         self._offer(self.nodes[fact.node])
 
-    @apply.register
+    @_apply.register
     def _apply_node_lost(self, fact: f.NodeLost) -> None:
         self.nodes[fact.node].is_up = False
         self._offer(self.nodes[fact.node])
 
-    @apply.register
+    @_apply.register
     def _apply_node_cordoned(self, fact: f.NodeCordoned) -> None:
         node = self.nodes[fact.node]
         node.is_cordoned, node.drain_ms = True, fact.drain_ms
         self._offer(node)
 
-    @apply.register
+    @_apply.register
     def _apply_node_uncordoned(self, fact: f.NodeUncordoned) -> None:
         node = self.nodes[fact.node]
         node.is_cordoned, node.drain_ms = False, None
         self._offer(node)
 
-    @apply.register
+    @_apply.register
     def _apply_quota_set(self, fact: f.QuotaSet) -> None:
         before = self.quotas.limits.get(fact.tenant, Quota())
         self.quotas.limits[fact.tenant] = Quota(
@@ -112,7 +115,7 @@ class Books:
         )
         self.openings += 1
 
-    @apply.register
+    @_apply.register
     def _apply_slice_granted(self, fact: f.SliceGranted) -> None:
         slice_ = slice_of(fact)
         self._begin(slice_)
@@ -122,7 +125,7 @@ class Books:
         if not fact.gang or fact.request_id not in self._answers:
             self._remember(fact.request_id, fact.slice_id)
 
-    @apply.register
+    @_apply.register
     def _apply_slice_resized(self, fact: f.SliceResized) -> None:
         slice_ = self.slices[fact.slice_id]
         self._give_back(slice_)
@@ -136,12 +139,12 @@ class Books:
         self._count(slice_, 1, fact.at_ms)
         self._remember(fact.request_id, fact.slice_id)
 
-    @apply.register
+    @_apply.register
     def _apply_slice_paused(self, fact: f.SlicePaused) -> None:
         self._set_paused(self.slices[fact.slice_id], fact.epoch, fact.by, fact.at_ms)
         self._remember(fact.request_id, fact.slice_id)
 
-    @apply.register
+    @_apply.register
     def _apply_slice_resumed(self, fact: f.SliceResumed) -> None:
         self._set_paused(self.slices[fact.slice_id], fact.epoch, "", fact.at_ms)
         self._remember(fact.request_id, fact.slice_id)
@@ -154,14 +157,14 @@ class Books:
         self._take(slice_)
         self._count(slice_, 1, at_ms)
 
-    @apply.register
+    @_apply.register
     def _apply_slice_noticed(self, fact: f.SliceNoticed) -> None:
         slice_ = self.slices[fact.slice_id]
         slice_.epoch, slice_.notice, slice_.notice_ms = fact.epoch, fact.reason, fact.notice_ms
         slice_.notice_for = fact.request_id
         (self.noticed.add if fact.reason else self.noticed.discard)(fact.slice_id)
 
-    @apply.register
+    @_apply.register
     def _apply_slice_stranded(self, fact: f.SliceStranded) -> None:
         slice_ = self.slices[fact.slice_id]
         self._give_back(slice_)
@@ -169,7 +172,7 @@ class Books:
         self.lately.pop(fact.slice_id, None)
         self._stranded[fact.slice_id] = None
 
-    @apply.register
+    @_apply.register
     def _apply_slice_moved(self, fact: f.SliceMoved) -> None:
         slice_ = self.slices[fact.slice_id]
         self._count(slice_, -1, fact.at_ms)
@@ -180,7 +183,7 @@ class Books:
         self._take(slice_)
         self._count(slice_, 1, fact.at_ms)
 
-    @apply.register
+    @_apply.register
     def _apply_slice_ended(self, fact: f.SliceEnded) -> None:
         slice_ = self.slices[fact.slice_id]
         if slice_.state.has_place:
@@ -211,14 +214,14 @@ class Books:
         elif forgotten and forgotten.gang:
             del self.gangs[forgotten.gang]
 
-    @apply.register
+    @_apply.register
     def _apply_slice_used(self, fact: f.SliceUsed) -> None:
         if slice_ := self.slices.get(fact.slice_id):
             slice_.device_ns += fact.device_ns
             slice_.throttled_ns += fact.throttled_ns
             slice_.calls += fact.calls
 
-    @apply.register
+    @_apply.register
     def _apply_reservation_made(self, fact: f.ReservationMade) -> None:
         self.reservations[fact.reservation_id] = Reservation(
             reservation_id=fact.reservation_id,
@@ -234,7 +237,7 @@ class Books:
         )
         self._remember(fact.request_id, fact.reservation_id)
 
-    @apply.register
+    @_apply.register
     def _apply_reservation_held(self, fact: f.ReservationHeld) -> None:
         reservation = self.reservations[fact.reservation_id]
         self._begin(
@@ -259,7 +262,7 @@ class Books:
             )
         )
 
-    @apply.register
+    @_apply.register
     def _apply_reservation_ended(self, fact: f.ReservationEnded) -> None:
         del self.reservations[fact.reservation_id]
         self.reserved.pop(fact.reservation_id, None)
@@ -314,7 +317,11 @@ class Books:
                 self._answers.popitem(last=False)
 
 
+#: Looked up here, as a singledispatchmethod makes a new function at every call.
+_rule_of = Books.__dict__["_apply"].dispatcher.dispatch
+_SHARED = tuple(name for name in f.SliceGranted.__struct_fields__ if name in Slice.__dataclass_fields__)
+
+
 def slice_of(fact: f.SliceGranted) -> Slice:
     """Return the slice that a grant begins."""
-    shared = {name: getattr(fact, name) for name in fact.__struct_fields__ if name in Slice.__dataclass_fields__}
-    return Slice(**shared, created_ms=fact.at_ms)
+    return Slice(**{name: getattr(fact, name) for name in _SHARED}, created_ms=fact.at_ms)

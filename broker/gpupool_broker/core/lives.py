@@ -280,3 +280,17 @@ def assignment_of(slice_: Slice, **changes: object) -> Assignment:
         "notice_ms": slice_.notice_ms,
     }
     return Assignment(**now | changes)  # type: ignore[arg-type]
+
+
+def first_assignment(fact: f.SliceGranted) -> Assignment:
+    """Return a slice as its agent gets it first."""
+    return Assignment(
+        slice_id=fact.slice_id,
+        epoch=fact.epoch,
+        tenant=fact.tenant,
+        device=fact.device,
+        compute_pct=fact.compute_pct,
+        memory_mib=fact.memory_mib,
+        policy=fact.policy,
+        hold=fact.hold,
+    )

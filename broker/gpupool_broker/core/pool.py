@@ -60,7 +60,8 @@ class Pool(Reserving):
     def handle(self, event: e.Event) -> Outcome:
         """Decide what an event means. The caller applies the facts before it handles the next event."""
         self.now_ms, self.at_ms = event.now_ms, event.at_ms
-        return self._handle(event)
+        outcome: Outcome = _handler_of(type(event))(self, event)
+        return outcome
 
     @singledispatchmethod
     def _handle(self, event: e.Event) -> Outcome:
@@ -395,3 +396,7 @@ class Pool(Reserving):
 
 def _unknown_node(caller: e.Caller, node: str) -> e.Effect:
     return e.AnswerError(caller=caller, error=NotFound(f"there is no node {node[:64]}", node=node[:64]))
+
+
+#: Looked up here, as a singledispatchmethod makes a new function at every call.
+_handler_of = Pool.__dict__["_handle"].dispatcher.dispatch

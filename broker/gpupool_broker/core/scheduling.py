@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.admission import Admission, Claim, HasNoRoom, Place
-from gpupool_broker.core.books import slice_of
 from gpupool_broker.core.elastic import grown, shrink
-from gpupool_broker.core.lives import Effects, Facts, Outcome, assignment_of
+from gpupool_broker.core.lives import Effects, Facts, Outcome, first_assignment
 from gpupool_broker.core.placement import Placer, has_room, spots_of
 from gpupool_broker.core.preemption import Sacrifice, least_sacrifices, may_take
 from gpupool_broker.core.queue import Queue, Waiting
@@ -93,7 +92,7 @@ class Scheduling(Admission):
                 facts += self._end(place.reserved, now, "released", "its account takes it")[0]
             fact = self._grant_one(event, want, place, now, gang)
             facts.append(fact)
-            effects.append(e.AssignSlice(node=fact.node, slice=assignment_of(slice_of(fact))))
+            effects.append(e.AssignSlice(node=fact.node, slice=first_assignment(fact)))
             slice_ids.append(fact.slice_id)
         if not gang:
             return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_ids[0])]
@@ -102,6 +101,8 @@ class Scheduling(Admission):
     def _sizes_for(self, want: Want, places: list[Place]) -> dict[str, int]:
         """Return the sizes that elastic slices go back to for a request: for its account's limits, and beside it for room."""
         sizes: dict[str, int] = {}
+        if not self.elastic:
+            return sizes
         asked, freed = sum(place.plan.compute_pct for place in places if not place.reserved), 0
         for name in reversed(path_of(want.account)):
             over = self.quotas.overshoot_pct(name, asked) - freed
