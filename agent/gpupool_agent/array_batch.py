@@ -13,6 +13,7 @@ from gpupool_agent.array_operation import Arguments, Made, perform
 from gpupool_agent.array_store import ArrayStore, Broken, Kept
 from gpupool_agent.devices.library import DeviceArray
 from gpupool_wire.errors import GpupoolError, LimitExceeded, OutOfSliceMemory, RemoteProtocolError
+from gpupool_wire.limits import MAX_MESSAGE_BYTES
 from gpupool_wire.messages import Breakage, BrokenArray, Described, Operate, Operated, OperationCall, Step, Timing
 from gpupool_wire.operands import Held, Many, Operand, Sent, from_operand
 from gpupool_wire.tensors import Buffer, TensorSpec, name_of, pack_tensor, unpack_tensor
@@ -95,6 +96,7 @@ class Batch:
         with store.lock:
             for array_id in message.fetch:
                 found = store.get(array_id)
+                found = _too_large(array_id, found) or found
                 if isinstance(found, Broken):
                     values.append(BrokenArray(found.root, found.error))
                     continue
@@ -214,6 +216,18 @@ def _arguments(call: OperationCall, sent: Iterator[DeviceArray], look_up: Callab
 
     args = [from_operand(item, array) for item in call.args]
     return Arguments(args, {name: from_operand(item, array) for name, item in call.options.items()})
+
+
+def _too_large(array_id: int, found: Kept | Broken) -> Broken | None:
+    """Return what is said of an array that does not fit one message, before it is copied: a view may be any size."""
+    if isinstance(found, Broken) or found.spec.nbytes <= MAX_MESSAGE_BYTES:
+        return None
+    error = LimitExceeded(
+        f"an array of {found.spec.nbytes} bytes is over the {MAX_MESSAGE_BYTES} that travel at a time: fetch slices of it",
+        nbytes=found.spec.nbytes,
+        limit=MAX_MESSAGE_BYTES,
+    )
+    return Broken(array_id, error.to_info())
 
 
 def _described(found: Kept | Broken) -> Described | BrokenArray:

@@ -136,6 +136,16 @@ def test_shapes_that_depend_on_values_are_told_when_asked(desk: Desk) -> None:
     assert answer.described == [m.Described("int64", (11,)), m.Described("int64", (11,))]
 
 
+def test_an_array_too_large_to_travel_is_refused_before_it_is_copied(desk: Desk) -> None:
+    wide = do("broadcast_to", Held(1), to=[2], shape=Many([2**40]))
+    answer, _ = desk.ask(zeros(1, to=1), wide, fetch=[2])
+    assert not answer.broken
+    (refused,) = answer.values
+    assert isinstance(refused, m.BrokenArray)
+    assert refused.error.code == "limit"
+    assert desk.ask(do("getitem", Held(2), 7, to=[3]), fetch=[3])[1][0] == 0
+
+
 def test_a_recorded_step_is_replayed_by_its_number(desk: Desk) -> None:
     step = m.Step(
         step_id=7, inputs=2, operations=[do("add", Held(0), Held(1), to=[2]), do("sum", Held(2), to=[3], drops=[1])], outputs=[3]
