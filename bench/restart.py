@@ -11,6 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -34,13 +35,18 @@ def write_journal(path: Path, slices: int) -> None:
     """Fill a store with nodes and as many live slices of 1 % on them."""
     path.parent.mkdir(parents=True)
     store = SqlStore(sqlite_url(path))
+    for facts in journal_of(slices):
+        store.append(facts)
+    store.close()
+
+
+def journal_of(slices: int) -> Iterator[list[f.Fact]]:
+    """Yield the facts of nodes and of so many live slices on them, a node at a time."""
     per_node = DEVICES_A_NODE * SLICES_A_DEVICE
     for node in range(-(-slices // per_node)):
         devices = [DeviceInfo(device=f"null{i}", kind="null", model="null", memory_mib=65_536) for i in range(DEVICES_A_NODE)]
-        facts: list[f.Fact] = [f.NodeJoined(at_ms=AT_MS, node=f"node-{node}", door="tcp://127.0.0.1:1", devices=devices)]
-        facts += [_granted(number, node) for number in range(node * per_node, min(slices, (node + 1) * per_node))]
-        store.append(facts)
-    store.close()
+        joined = f.NodeJoined(at_ms=AT_MS, node=f"node-{node}", door="tcp://127.0.0.1:1", devices=devices)
+        yield [joined, *(_granted(number, node) for number in range(node * per_node, min(slices, (node + 1) * per_node)))]
 
 
 def _granted(number: int, node: int) -> f.Fact:

@@ -1,6 +1,6 @@
 """Snapshots of the books, beside the journal they shorten.
 
-    write ──> pieces, a transaction each ──> header, the last: a snapshot without one does not exist
+    write ──> pieces (of zlib, RFC 1950), a transaction each ──> header, the last: a snapshot without one does not exist
     newest_first ──> snapshots that are whole ── what is not, and why, goes to the log
 
 A snapshot is never needed: where none can be read, the whole journal says the same.
@@ -52,12 +52,14 @@ class Snapshots:
     def write(self, snapshot: Snapshot) -> None:
         """Store a snapshot, and forget those that are too old. Raises StoreFailed."""
         seq = snapshot.link.seq
+        # A tenth of the size, and the interpreter is free for turns meanwhile.
+        data = zlib.compress(snapshot.data, 1)
         with self._writer.begin() as connection:
             for table in (snapshots, snapshot_pieces):
                 connection.execute(sa.delete(table).where(table.c.seq == seq))
-        starts = range(0, len(snapshot.data), PIECE_BYTES)
+        starts = range(0, len(data), PIECE_BYTES)
         for number, start in enumerate(starts):
-            piece = {"seq": seq, "number": number, "data": snapshot.data[start : start + PIECE_BYTES]}
+            piece = {"seq": seq, "number": number, "data": data[start : start + PIECE_BYTES]}
             with self._writer.begin() as connection:
                 connection.execute(sa.insert(snapshot_pieces), piece)
             time.sleep(PAUSE_S)
@@ -65,8 +67,8 @@ class Snapshots:
             "seq": seq,
             "crc": snapshot.link.crc,
             "shape": snapshot.shape,
-            "size": len(snapshot.data),
-            "data_crc": zlib.crc32(snapshot.data),
+            "size": len(data),
+            "data_crc": zlib.crc32(data),
         }
         with self._writer.begin() as connection:
             connection.execute(sa.insert(snapshots), header)
@@ -81,7 +83,7 @@ class Snapshots:
             with translated(), self._database.engine.connect() as connection:
                 data = b"".join(connection.scalars(query))
             if len(data) == size and zlib.crc32(data) == data_crc:
-                yield Snapshot(link=Link(seq, crc), shape=shape, data=data)
+                yield Snapshot(link=Link(seq, crc), shape=shape, data=zlib.decompress(data))
             else:
                 ignored(seq, f"it is damaged ({len(data)} bytes of {size} are there)")
 
