@@ -300,6 +300,8 @@ class Broker:
                 future.set_result(self.pool.nodes[effect.node])
             case e.AnswerTenant(caller=Future() as future):
                 future.set_result(effect.tenant)
+            case e.AnswerEntered(caller=Future() as future):
+                future.set_result(None)
             case e.AnswerError(caller=Future() as future):
                 future.set_exception(effect.error)
             case e.AnswerSlice(caller=WireCaller() as caller):

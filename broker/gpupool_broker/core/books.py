@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, deque
 from functools import singledispatchmethod
 
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.accounting.prices import Tariff
 from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.quotas import Quota, Quotas, path_of
 from gpupool_broker.core.shares import Shares
@@ -45,6 +46,8 @@ class Books:
         self.reserved: dict[str, set[str]] = {}
         #: Raised by whatever may let a waiting request in.
         self.openings = 0
+        #: Prices, carbon factors and closed months, for the reports.
+        self.tariff = Tariff()
         #: What is free on the nodes that take slices, for placement.
         self.placer = placer or Placer()
         #: What live slices did lately; not journalled.
@@ -114,6 +117,14 @@ class Books:
             max_priority=fact.max_priority,
         )
         self.openings += 1
+
+    @_apply.register
+    def _apply_entry(self, fact: f.Entry) -> None:
+        self.tariff.apply(fact)
+
+    @_apply.register
+    def _apply_device_powered(self, fact: f.DevicePowered) -> None:
+        """Energy is the reports' affair (core.accounting)."""
 
     @_apply.register
     def _apply_slice_granted(self, fact: f.SliceGranted) -> None:

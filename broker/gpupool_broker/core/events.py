@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gpupool_broker.core.facts import Entry
 from gpupool_wire.errors import GpupoolError
 from gpupool_wire.messages import Assignment, DeviceInfo, HeldSlice, LinkLost, RequestSlice, SliceUse
 
@@ -213,6 +214,14 @@ class DefragRequested(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EntryRequested(Event):
+    """An admin enters a price, a carbon factor, or that a month is closed."""
+
+    caller: Caller
+    entry: Entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Ticked(Event):
     """Time has passed."""
 
@@ -266,6 +275,13 @@ class AnswerTenant(Effect):
 
     caller: Caller
     tenant: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerEntered(Effect):
+    """Tell the caller that the entry is in the journal."""
+
+    caller: Caller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -214,6 +214,57 @@ class SliceUsed(Fact, frozen=True, kw_only=True):
     device_ns: int
     throttled_ns: int
     calls: int
+    #: The time up to `at_ms` in which it was used; 0 in records that do not say.
+    span_ms: int = 0
+
+
+class DevicePowered(Fact, frozen=True, kw_only=True):
+    """The energy a device took in the time up to `at_ms`, as its agent measured it."""
+
+    node: str
+    device: str
+    span_ms: int
+    energy_mj: int
+
+
+class Entry(Fact, frozen=True, kw_only=True):
+    """Something an admin entered for the reports; no slice is decided by it."""
+
+    by: str
+
+
+class PriceSet(Entry, frozen=True, kw_only=True):
+    """What a device of a model costs from a day on. Rates are decimal numbers, as texts."""
+
+    #: First day the rates hold (YYYY-MM-DD), from its midnight in the zone of the report.
+    valid_from: str
+    currency: str
+    #: "" for every model without a price of its own.
+    model: str = ""
+    #: For holding one per cent of a device's compute for an hour, and one GiB of its memory.
+    reserved_pct_hour: str = "0"
+    memory_gib_hour: str = "0"
+    #: For an hour of device time used, the part a burst slice used beyond what it held apart.
+    used_hour: str = "0"
+    burst_hour: str = "0"
+    #: On top, for one per cent held for an hour and not used.
+    idle_pct_hour: str = "0"
+    energy_kwh: str = "0"
+
+
+class CarbonSet(Entry, frozen=True, kw_only=True):
+    """How many grams of CO2 a kilowatt-hour stands for from a day on; a decimal number, as text."""
+
+    valid_from: str
+    grams_per_kwh: str
+
+
+class MonthFrozen(Entry, frozen=True, kw_only=True):
+    """A month's report was closed; it is kept whole under its hash."""
+
+    month: str
+    zone: str
+    sha256: str
 
 
 AnyFact = (
@@ -234,6 +285,10 @@ AnyFact = (
     | SliceStranded
     | SliceEnded
     | SliceUsed
+    | DevicePowered
+    | PriceSet
+    | CarbonSet
+    | MonthFrozen
 )
 
 _encoder = msgspec.msgpack.Encoder()

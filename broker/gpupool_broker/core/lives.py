@@ -19,6 +19,7 @@ from gpupool_wire.messages import Assignment, SliceUse
 
 #: Use is journalled per slice at most this often; what is left is journalled when the slice ends.
 ROLLUP_MS = 10_000
+BEAT_MS = 1_000
 
 Facts = list[f.Fact]
 Effects = list[e.Effect]
@@ -230,10 +231,20 @@ class Lives(Books):
         return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS else []
 
     def _roll_up(self, slice_id: str, event: e.Event) -> Facts:
-        _, device_ns, throttled_ns, calls = self._unrolled.pop(slice_id, (0, 0, 0, 0))
+        since_ms, device_ns, throttled_ns, calls = self._unrolled.pop(slice_id, (0, 0, 0, 0))
         if not (device_ns or throttled_ns or calls):
             return []
-        return [f.SliceUsed(at_ms=event.at_ms, slice_id=slice_id, device_ns=device_ns, throttled_ns=throttled_ns, calls=calls)]
+        # The first of the beats in it told of the second before.
+        span_ms = event.now_ms - since_ms + BEAT_MS
+        used = f.SliceUsed(
+            at_ms=event.at_ms,
+            slice_id=slice_id,
+            device_ns=device_ns,
+            throttled_ns=throttled_ns,
+            calls=calls,
+            span_ms=span_ms,
+        )
+        return [used]
 
     def used(self, slice_: Slice) -> tuple[int, int, int]:
         """Return device ns, throttled ns and calls of a slice, the part not yet journalled included."""

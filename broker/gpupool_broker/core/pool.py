@@ -23,6 +23,7 @@ import msgspec
 
 from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.accounting.entries import check_entry
 from gpupool_broker.core.admission import HasNoRoom
 from gpupool_broker.core.defrag import Move, plan_defrag
 from gpupool_broker.core.lives import Effects, Facts, Outcome, ask_again, assignment_of
@@ -344,6 +345,14 @@ class Pool(Reserving):
             max_priority=event.max_priority,
         )
         return [fact], [e.AnswerTenant(caller=event.caller, tenant=event.tenant)]
+
+    @_handle.register
+    def _on_entry_requested(self, event: e.EntryRequested) -> Outcome:
+        try:
+            check_entry(event.entry, self.tariff)
+        except GpupoolError as error:
+            return [], [e.AnswerError(caller=event.caller, error=error)]
+        return [event.entry], [e.AnswerEntered(caller=event.caller)]
 
     @_handle.register
     def _on_restarted(self, event: e.Restarted) -> Outcome:

@@ -1,0 +1,91 @@
+"""One UTC day of one tenant on one device, or of the device itself: what the meter makes and the store keeps.
+
+A record has its day's totals, for reports whose days are the same, and the 96 quarter hours they are made of, for those of other
+zones. Both are columns of integers; their names are the units.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+
+from gpupool_broker.core.accounting.grid import DAY_QUARTERS
+
+#: Of a tenant on a device.
+#: held_ms: time in which it held anything of the device · reserved_pct_ms, reserved_mib_ms: what it held, times how long ·
+#: used_ns: device time it used · burst_ns: the part of that beyond what its burst slices held · idle_ns: device time it held and
+#: did not use · active_mj: energy of the time it used · idle_mj: its part of the energy of the time nobody used.
+TENANT_COLUMNS: Final = (
+    "held_ms",
+    "reserved_pct_ms",
+    "reserved_mib_ms",
+    "used_ns",
+    "burst_ns",
+    "idle_ns",
+    "active_mj",
+    "idle_mj",
+)
+#: Of a device itself (tenant ""). up_ms: its node was there · held_ms: somebody held something · energy_mj: measured ·
+#: unheld_mj: the part of that which nobody held · powered_ms: time in which energy was measured.
+DEVICE_COLUMNS: Final = ("up_ms", "held_ms", "energy_mj", "unheld_mj", "powered_ms")
+
+
+class Day(msgspec.Struct, kw_only=True):
+    """A day's record. `tenant` is "" for the device itself."""
+
+    #: Days since 1970 (UTC).
+    day: int
+    node: str
+    device: str
+    tenant: str
+    model: str
+    memory_mib: int
+    #: In the order of `columns`.
+    totals: list[int]
+    #: The quarter hours, packed; None once they are past their retention.
+    cells: bytes | None = None
+    #: Whole per cent of the device a minute used → how many minutes held.
+    minutes: dict[int, int] = {}
+    #: (quarter of the day, wait in ms, how many grants waited so long).
+    waits: list[tuple[int, int, int]] = []
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the totals."""
+        return TENANT_COLUMNS if self.tenant else DEVICE_COLUMNS
+
+    def between(self, first: int, last: int) -> list[int]:
+        """Return the sums of the quarters first..last (exclusive) of the day, by column.
+
+        Raises ValueError where only the whole day is known any more.
+        """
+        if first <= 0 and last >= DAY_QUARTERS:
+            return self.totals
+        if self.cells is None:
+            raise ValueError(f"the quarter hours of day {self.day} are past their retention")
+        cells = unpack(self.cells)
+        return [sum(cells[at + first : at + last]) for at in range(0, len(cells), DAY_QUARTERS)]
+
+
+def pack(columns: list[list[int]]) -> bytes:
+    """Return columns of DAY_QUARTERS integers (each within 64 bits) as few bytes.
+
+    Held quarter hours repeat, so they are kept as differences to the quarter before.
+    """
+    flat = array("q")
+    for column in columns:
+        flat.extend(now - before for before, now in zip([0, *column[:-1]], column, strict=True))
+    return zlib.compress(flat.tobytes(), 6)
+
+
+def unpack(packed: bytes) -> list[int]:
+    """Return the columns that `pack` packed, one after the other."""
+    steps = array("q", zlib.decompress(packed)).tolist()
+    flat: list[int] = []
+    for at in range(0, len(steps), DAY_QUARTERS):
+        flat.extend(accumulate(steps[at : at + DAY_QUARTERS]))
+    return flat
