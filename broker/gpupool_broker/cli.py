@@ -66,6 +66,17 @@ def broker(
     verify: Annotated[
         bool, typer.Option("--verify-journal", help="Check every record of the journal, say what is damaged, and end.")
     ] = False,
+    report_folder: Annotated[
+        Path | None, typer.Option(help="Write scheduled reports below this folder [default: reports, in the home].")
+    ] = None,
+    smtp: Annotated[
+        str,
+        typer.Option(
+            help="Send scheduled reports by this mail server: smtp://, smtps:// or smtp+starttls://[user:password@]host[:port].",
+            envvar="GPUPOOL_SMTP",
+        ),
+    ] = "",
+    mail_from: Annotated[str, typer.Option(help="Whom reports come from.", envvar="GPUPOOL_MAIL_FROM")] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="GPUPOOL_LOG_LEVEL")] = "info",
 ) -> None:
     """Run the broker: it knows every node and slice, and decides who gets what.
@@ -102,6 +113,9 @@ def broker(
         snapshot_every=snapshot_every,
         admin_token_file=admin_token_file,
         ready_file=ready_file,
+        report_folder=report_folder,
+        smtp=smtp,
+        mail_from=mail_from,
         log_level=log_level,
     )
     if verify:

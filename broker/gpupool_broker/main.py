@@ -24,6 +24,9 @@ from gpupool_broker.gateway import Gateway
 from gpupool_broker.keys import curve_secret
 from gpupool_broker.leases import LeaseSigner, first_lease_key
 from gpupool_broker.logs import configure_logging
+from gpupool_broker.reports.delivery import check_smtp
+from gpupool_broker.reports.desk import Desk
+from gpupool_broker.reports.orders import Place
 from gpupool_broker.rest_server import RestServer
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.settings import BrokerSettings
@@ -84,10 +87,23 @@ def _serve(settings: BrokerSettings, policy: str, store: SqlStore, rest: RestSer
         broker = Broker(store, gateway, signer, context, policy, rules, settings.snapshot_every, on_end=rest.end)
         opened.callback(broker.stop)
         broker.start()
+        reports = _report_desk(settings)
+        reports.start()
+        opened.callback(reports.stop)
         _announce(settings, gateway.url, rest.url)
-        rest.run(make_app(broker, store, desk, version("gpupool")))
+        rest.run(make_app(broker, store, desk, version("gpupool"), reports))
     if broker.failure is not None:
         raise broker.failure
+
+
+def _report_desk(settings: BrokerSettings) -> Desk:
+    place = Place(
+        database=database_url(settings),
+        folder=str(settings.report_folder or settings.home / "reports"),
+        smtp=check_smtp(settings.smtp) if settings.smtp else "",
+        mail_from=settings.mail_from,
+    )
+    return Desk(place, wall_ms)
 
 
 def database_url(settings: BrokerSettings) -> str:

@@ -32,7 +32,17 @@ class BrokerSettings:
     encrypt: bool = False
     #: Certificate and key (PEM) REST is served with over TLS; None serves plain HTTP.
     tls: tuple[Path, Path] | None = None
+    #: Where scheduled reports are written; None: a folder of the home.
+    report_folder: Path | None = None
+    #: The mail server scheduled reports are sent by, and whom they come from.
+    smtp: str = ""
+    mail_from: str = ""
     log_level: str = "info"
+
+    @property
+    def database_url(self) -> str:
+        """The store's SQLAlchemy URL."""
+        return self.database or f"sqlite:///{self.folder / 'broker.sqlite'}"
 
     @property
     def folder(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request
@@ -14,11 +15,13 @@ from starlette.exceptions import HTTPException
 
 from gpupool_broker.api import shapes
 from gpupool_broker.api.metrics import render
+from gpupool_broker.api.reports import add_reports
 from gpupool_broker.api.scheduling import add_queue, add_reservations, add_tenants
 from gpupool_broker.api.wanted import SliceRequest
 from gpupool_broker.core import events as e
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
+from gpupool_broker.reports.desk import Desk
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.store.sql import SqlStore, Token
 from gpupool_broker.tokens import ADMIN, FINANCE, TENANT, TokenDesk
@@ -34,7 +37,7 @@ NodeName = Annotated[str, Path(max_length=512)]
 SliceId = Annotated[str, Path(max_length=512)]
 
 
-def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> FastAPI:
+def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str, reports: Desk) -> FastAPI:
     """Return the application."""
     app = FastAPI(title="gpupool", version=version, responses=_ERRORS, redoc_url=None)
     _speak_one_error_shape(app)
@@ -47,6 +50,7 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str) -> 
     add_reservations(app, broker, reader, admin)
     _add_slices(app, broker, store, reader, changer)
     _add_tokens(app, desk, reader, admin)
+    add_reports(app, broker, reports, partial(_who, desk))
     return app
 
 

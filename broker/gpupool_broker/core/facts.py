@@ -265,6 +265,8 @@ class MonthFrozen(Entry, frozen=True, kw_only=True):
     month: str
     zone: str
     sha256: str
+    #: How many prices and factors had been entered when it was made: later ones are not in it.
+    entries: int = 0
 
 
 AnyFact = (

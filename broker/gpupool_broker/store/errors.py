@@ -43,9 +43,11 @@ class RightTaken(StoreFailed):
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """SQLAlchemy's errors end here."""
+def translated(*wanted: type[SQLAlchemyError]) -> Iterator[None]:
+    """SQLAlchemy's errors end here, but for those that are wanted."""
     try:
         yield
+    except wanted:
+        raise
     except SQLAlchemyError as error:
         raise StoreFailed(f"the broker's store failed: {error}") from error

@@ -161,6 +161,9 @@ class _Collector:
 
     def report(self, counted_ms: int) -> Report:
         self.devices.count = len(self.seen)
+        if self.tenant is not None:
+            # A tenant's report says nothing of the others; what was measured is said all the same.
+            self.devices = Devices(up_ms=self.devices.up_ms, powered_ms=self.devices.powered_ms)
         unpriced: set[str] = set()
         lines = self._lines(unpriced)
         rows = self._rows(lines)

@@ -104,6 +104,16 @@ def _month_after(first: date) -> date:
     return date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
+def period_with(day: date, every: str, zone: str) -> Period:
+    """Return the day, ISO week or month ("daily", "weekly", "monthly") that has a day in it."""
+    return period_of(label_of(day, {"daily": "day", "weekly": "week", "monthly": "month"}[every]), zone)
+
+
+def day_at(at_ms: int, zone: str) -> date:
+    """Return the local day of a moment."""
+    return datetime.fromtimestamp(at_ms / 1000, zone_of(zone)).date()
+
+
 def label_of(day: date, by: str) -> str:
     """Return the day, ISO week or month a day belongs to."""
     if by == "day":

@@ -34,7 +34,7 @@ TENANT_COLUMNS: Final = (
 DEVICE_COLUMNS: Final = ("up_ms", "held_ms", "energy_mj", "unheld_mj", "powered_ms")
 
 
-class Day(msgspec.Struct, kw_only=True):
+class Day(msgspec.Struct, kw_only=True, array_like=True):
     """A day's record. `tenant` is "" for the device itself."""
 
     #: Days since 1970 (UTC).

@@ -28,6 +28,8 @@ def check_entry(entry: Entry, tariff: Tariff) -> None:
             _check_rates({"grams_per_kwh": entry.grams_per_kwh})
         case MonthFrozen() if tariff.frozen_month(entry.month, entry.zone):
             raise Conflict(f"{entry.month} in {entry.zone} is frozen already: what changes now is shown as adjustments")
+        case MonthFrozen() if entry.entries != len(tariff.entries):
+            raise Conflict("prices or factors were entered while the month was counted: freeze it again")
 
 
 def _check_day(text: str) -> None:

@@ -51,24 +51,35 @@ class Rates:
 class Tariff:
     """Every price and factor that was entered; of two for the same model and day the later entry holds."""
 
-    prices: list[PriceSet] = field(default_factory=list)
-    carbons: list[CarbonSet] = field(default_factory=list)
+    entries: list[PriceSet | CarbonSet] = field(default_factory=list)
     frozen: list[MonthFrozen] = field(default_factory=list)
 
     def apply(self, fact: Entry) -> None:
         """Take an entry."""
         match fact:
-            case PriceSet():
-                self.prices.append(fact)
-            case CarbonSet():
-                self.carbons.append(fact)
+            case PriceSet() | CarbonSet():
+                self.entries.append(fact)
             case MonthFrozen():
                 self.frozen.append(fact)
 
     @property
+    def prices(self) -> list[PriceSet]:
+        """Every price, in the order of their entry."""
+        return [entry for entry in self.entries if isinstance(entry, PriceSet)]
+
+    @property
+    def carbons(self) -> list[CarbonSet]:
+        """Every carbon factor, in the order of their entry."""
+        return [entry for entry in self.entries if isinstance(entry, CarbonSet)]
+
+    def as_frozen(self, frozen: MonthFrozen) -> Tariff:
+        """Return the tariff as it was when a month was closed."""
+        return Tariff(self.entries[: frozen.entries])
+
+    @property
     def currency(self) -> str | None:
         """The currency of the list; None while it is empty."""
-        return self.prices[0].currency if self.prices else None
+        return next((price.currency for price in self.prices), None)
 
     def rates(self, model: str, day: date) -> Rates | None:
         """Return what a model costs on a day; None where no price holds."""
@@ -93,5 +104,4 @@ class Tariff:
 
     def changes(self) -> list[date]:
         """Return the days on which something may cost otherwise than the day before."""
-        days = [price.valid_from for price in self.prices] + [carbon.valid_from for carbon in self.carbons]
-        return sorted({date.fromisoformat(day) for day in days})
+        return sorted({date.fromisoformat(entry.valid_from) for entry in self.entries})

@@ -1,0 +1,119 @@
+"""The broker's side of reports: orders them from a process of their own, one at a time, and tends schedules every minute.
+
+A thread of the broker waits for the process, so that neither its memory nor its work is the broker's.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gpupool_broker.reports.orders import Answer, Freeze, Make, Order, Place, Tend
+from gpupool_broker.store.rollups import open_engine
+from gpupool_broker.store.schedules import ScheduleStore
+from gpupool_wire.errors import Conflict, GpupoolError, from_info
+
+log = logging.getLogger(__name__)
+
+#: A year by day of a large pool takes seconds; longer than this and something is wrong.
+MAKE_S: Final = 120.0
+#: How long an order waits for those ahead of it.
+WAIT_S: Final = 30.0
+TEND_EVERY_S: Final = 60.0
+
+
+class ReportFailed(GpupoolError):
+    """The process that makes reports failed."""
+
+    code = "report"
+    http_status = 503
+
+
+class Desk:
+    """Orders reports. Thread-safe."""
+
+    def __init__(self, place: Place, wall_ms: Callable[[], int], tend_every_s: float = TEND_EVERY_S) -> None:
+        self._place = place
+        self._schedules = ScheduleStore(open_engine(place.database))
+        self._wall_ms = wall_ms
+        self._every_s = tend_every_s
+        self._one_at_a_time = threading.Lock()
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tend the schedules."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, with the process that may be at work: what it had not kept is made again."""
+        self._stop.set()
+        if process := self._process:
+            process.kill()
+        self._thread.join(5)
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """The schedules, and the reports that were made."""
+        return self._schedules
+
+    def make(self, period: str, *, zone: str, by: str, tenant: str | None, format_: str) -> Answer:
+        """Return a report as a file; raise the error it ended with."""
+        order = Make(place=self._place, now_ms=self._wall_ms(), period=period, zone=zone, by=by, tenant=tenant, format=format_)
+        return self._carry_out(order)
+
+    def freeze(self, month: str, zone: str) -> Answer:
+        """Return hash and number of entries of a month that is to be closed."""
+        return self._carry_out(Freeze(place=self._place, now_ms=self._wall_ms(), month=month, zone=zone))
+
+    def tend(self) -> Answer:
+        """Count on, make and deliver what is due."""
+        return self._carry_out(Tend(place=self._place, now_ms=self._wall_ms()))
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            try:
+                answer = self.tend()
+            except GpupoolError as error:
+                if not self._stop.is_set():
+                    log.error("reports are not tended: %s", error, extra={"action": "reports_failed"})  # noqa: TRY400
+                continue
+            for trouble in answer.troubles:
+                log.warning("report %s", trouble, extra={"action": "report_not_delivered"})
+
+    def _carry_out(self, order: Order) -> Answer:
+        if not self._one_at_a_time.acquire(timeout=WAIT_S):
+            raise Conflict("other reports are being made: try again in a moment")
+        try:
+            return self._run_process(order)
+        finally:
+            self._one_at_a_time.release()
+
+    def _run_process(self, order: Order) -> Answer:
+        command = [sys.executable, "-m", "gpupool_broker.reports"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:  # noqa: S603 - our own module
+            self._process = process
+            try:
+                out, err = process.communicate(msgspec.msgpack.encode(order), timeout=MAKE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise ReportFailed(f"the report was not made in {MAKE_S:g} s: ask for a shorter period") from None
+            finally:
+                self._process = None
+        if process.returncode:
+            log.error(
+                "the process that makes reports failed: %s", err.decode(errors="replace"), extra={"action": "report_failed"}
+            )
+            raise ReportFailed(f"the process that makes reports ended with {process.returncode}: the broker's log says why")
+        answer = msgspec.msgpack.decode(out, type=Answer)
+        if answer.error is not None:
+            raise from_info(answer.error)
+        return answer

@@ -1,0 +1,99 @@
+"""The journal counted up to now: days from the store, those of the open day from the meter's memory.
+
+Time that has passed without a fact is counted in memory, for this report only: a fact that is still on its way into the journal
+counts when it is there. What is kept is older than QUIET_MS or was counted from facts alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from gpupool_broker.core.accounting.build import build
+from gpupool_broker.core.accounting.calendar import Period
+from gpupool_broker.core.accounting.days import Day
+from gpupool_broker.core.accounting.freezing import closed_report
+from gpupool_broker.core.accounting.grid import DAY_MS
+from gpupool_broker.core.accounting.meter import Meter
+from gpupool_broker.core.accounting.prices import Tariff
+from gpupool_broker.core.accounting.report import Report
+from gpupool_broker.core.facts import CarbonSet, MonthFrozen, PriceSet
+from gpupool_broker.store.rollups import Counted, RollupStore
+from gpupool_wire.errors import UsageError
+
+#: Facts counted between two commits: a commit of some thousand days keeps the database for milliseconds.
+CHUNK: Final = 200_000
+#: Fewer new facts than that are cheaper to count again than to write the state.
+WORTH_KEEPING: Final = 5_000
+#: No fact takes so long from its moment into the journal.
+QUIET_MS: Final = 3_600_000
+#: Quarter hours are kept so long: a year can be reported in every zone, and a month more to look at it.
+FINE_DAYS: Final = 400
+
+
+class Ledger:
+    """Counts on when it is made; then gives reports."""
+
+    def __init__(self, engine: sa.Engine, now_ms: int, *, keep: bool = False) -> None:
+        self._store = RollupStore(engine)
+        self._counted = self._store.counted()
+        self.meter = Meter(self._counted.meter)
+        self.tariff = Tariff()
+        for entry in self._counted.entries:
+            self.tariff.apply(entry)
+        self._open: list[Day] = []
+        self._count_on(keep, now_ms)
+        self.meter.pass_time(now_ms)
+        self._open += self.meter.days() + self.meter.today()
+
+    def __repr__(self) -> str:
+        return f"<Ledger, {self._counted.seq} facts, settled to {self.meter.settled_ms} ms>"
+
+    def _count_on(self, keep: bool, now_ms: int) -> None:
+        before = seq = self._counted.seq
+        for seq, fact in self._store.facts_after(before):
+            self.meter.take(fact)
+            if isinstance(fact, PriceSet | CarbonSet | MonthFrozen):
+                self.tariff.apply(fact)
+                self._counted.entries.append(fact)
+            if seq - before >= CHUNK:
+                self._keep(before, seq)
+                before = seq
+        if keep:
+            self.meter.pass_time(now_ms - QUIET_MS)
+        if keep or seq - before >= WORTH_KEEPING:
+            self._keep(before, seq)
+        self._counted.seq = seq
+
+    def _keep(self, before: int, seq: int) -> None:
+        """Keep what is counted; what another process kept first is the same, so that nothing is lost by leaving it."""
+        days = self.meter.days()
+        self._open += days
+        if self._store.keep(before, Counted(seq=seq, meter=self.meter.state, entries=self._counted.entries), days):
+            self._open.clear()
+
+    def thin(self, now_ms: int) -> int:
+        """Drop the quarter hours of days past their retention; return of how many records."""
+        return self._store.thin(now_ms // DAY_MS - FINE_DAYS)
+
+    @property
+    def settled_ms(self) -> int:
+        """Up to when use is counted."""
+        return self.meter.settled_ms
+
+    def days(self, period: Period) -> list[Day]:
+        """Return the records of the UTC days a period touches."""
+        first, last = period.start_ms // DAY_MS, (period.end_ms - 1) // DAY_MS
+        kept = {(day.day, day.node, day.device, day.tenant): day for day in self._store.days(first, last)}
+        kept |= {(day.day, day.node, day.device, day.tenant): day for day in self._open if first <= day.day <= last}
+        return [kept[key] for key in sorted(kept)]
+
+    def report(self, period: Period, *, by: str = "tenant", tenant: str | None = None) -> Report:
+        """Return a period's report; of a closed month, as it was closed, with the adjustments. Raises UsageError."""
+        if period.start_ms > self.meter.state.at_ms:
+            raise UsageError(f"{period.name} has not begun in {period.zone}: there is nothing to report yet")
+        days = self.days(period)
+        if frozen := self.tariff.frozen_month(period.name, period.zone):
+            return closed_report(days, self.tariff, period, frozen, by=by, tenant=tenant, counted_ms=self.settled_ms)
+        return build(days, self.tariff, period, by=by, tenant=tenant, counted_ms=self.settled_ms)

@@ -1,0 +1,125 @@
+"""The days the meter made, and where in the journal it stands. Read and written by the process that makes reports.
+
+journal ──seq > state──> Meter ──> rollups + state, one transaction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from gpupool_broker.core.accounting.days import Day
+from gpupool_broker.core.accounting.meter import MeterState
+from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet, decode_fact
+from gpupool_broker.store.report_tables import rollup_state, rollups
+from gpupool_broker.store.sql import JournalDamaged, translated
+from gpupool_broker.store.tables import journal
+
+#: Rows fetched from the journal at once.
+FETCH: Final = 5_000
+#: A broker that commits has the database for milliseconds; this is for a slow disk.
+BUSY_S: Final = 10
+
+_record = msgspec.msgpack.Encoder()
+_day: msgspec.msgpack.Decoder[Day] = msgspec.msgpack.Decoder(Day)
+
+
+class Counted(msgspec.Struct):
+    """How far the journal is counted, and all that is needed to go on."""
+
+    seq: int
+    meter: MeterState
+    #: Prices, factors and closings so far, in order.
+    entries: list[PriceSet | CarbonSet | MonthFrozen]
+
+
+def open_engine(url: str) -> sa.Engine:
+    """Return an engine for a second process beside the broker."""
+    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_S}} if url.startswith("sqlite") else {}
+    return sa.create_engine(url, **options)
+
+
+class RollupStore:
+    """Days and state. The tables are the broker's to make."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def counted(self) -> Counted:
+        """Return how far the journal is counted; from its beginning where nothing is yet, or where the state cannot be read."""
+        with translated(), self._engine.connect() as connection:
+            record = connection.scalar(sa.select(rollup_state.c.record).where(rollup_state.c.id == 1))
+        if record is not None:
+            try:
+                return msgspec.msgpack.decode(record, type=Counted)
+            except msgspec.MsgspecError:
+                # Of another version: everything is counted again from the journal, to the same figures.
+                self._forget()
+        return Counted(seq=0, meter=MeterState(slices={}, places={}, ended=[]), entries=[])
+
+    def _forget(self) -> None:
+        with translated(), self._engine.begin() as connection:
+            connection.execute(sa.delete(rollup_state))
+            connection.execute(sa.delete(rollups))
+
+    def facts_after(self, seq: int) -> Iterator[tuple[int, AnyFact]]:
+        """Yield (position, fact) of the journal after a position. Raises JournalDamaged at a record that is missing or none."""
+        query = sa.select(journal.c.seq, journal.c.record).where(journal.c.seq > seq).order_by(journal.c.seq)
+        with translated(), self._engine.connect() as connection:
+            for expected, (at, record) in enumerate(connection.execution_options(yield_per=FETCH).execute(query), start=seq + 1):
+                if at != expected:
+                    raise JournalDamaged(f"record {expected} of the journal is missing (the next is {at})", seq=expected)
+                try:
+                    yield at, decode_fact(record)
+                except (msgspec.MsgspecError, UnicodeError) as error:
+                    raise JournalDamaged(f"record {at} of the journal cannot be read: {error}", seq=at) from error
+
+    def keep(self, before: int, counted: Counted, days: Sequence[Day]) -> bool:
+        """Keep days and state in one transaction; return False where another process has counted on from `before` meanwhile."""
+        rows = [
+            {
+                "day": day.day,
+                "node": day.node,
+                "device": day.device,
+                "tenant": day.tenant,
+                "record": _record.encode(day),
+                "is_fine": int(day.cells is not None),
+            }
+            for day in days
+        ]
+        state = {"seq": counted.seq, "record": _record.encode(counted)}
+        with translated(), self._engine.begin() as connection:
+            # Written first, so that a second writer waits here and then finds that it comes too late.
+            changed = connection.execute(
+                sa.update(rollup_state).where(rollup_state.c.id == 1, rollup_state.c.seq == before).values(**state)
+            ).rowcount
+            if not changed:
+                if connection.scalar(sa.select(rollup_state.c.seq).where(rollup_state.c.id == 1)) is not None:
+                    return False
+                connection.execute(sa.insert(rollup_state), {"id": 1, **state})
+            if before == 0:
+                connection.execute(sa.delete(rollups))
+            if rows:
+                connection.execute(sa.insert(rollups), rows)
+        return True
+
+    def days(self, first: int, last: int) -> list[Day]:
+        """Return the records of the UTC days first..last (inclusive), oldest first."""
+        query = sa.select(rollups.c.record).where(rollups.c.day.between(first, last)).order_by(*rollups.primary_key.columns)
+        with translated(), self._engine.connect() as connection:
+            return [_day.decode(record) for (record,) in connection.execute(query)]
+
+    def thin(self, before_day: int) -> int:
+        """Drop the quarter hours of days before one; return of how many records."""
+        fine = sa.select(rollups).where(rollups.c.day < before_day, rollups.c.is_fine == 1)
+        with translated(), self._engine.begin() as connection:
+            rows = connection.execute(fine).mappings().all()
+            for row in rows:
+                day = _day.decode(row["record"])
+                day.cells = None
+                which = [rollups.c[name] == row[name] for name in ("day", "node", "device", "tenant")]
+                connection.execute(sa.update(rollups).where(*which).values(record=_record.encode(day), is_fine=0))
+        return len(rows)
