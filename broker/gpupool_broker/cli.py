@@ -66,6 +66,7 @@ def broker(
     verify: Annotated[
         bool, typer.Option("--verify-journal", help="Check every record of the journal, say what is damaged, and end.")
     ] = False,
+    report_every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the schedules of reports.")] = 60.0,
     report_folder: Annotated[
         Path | None, typer.Option(help="Write scheduled reports below this folder [default: reports, in the home].")
     ] = None,
@@ -113,6 +114,7 @@ def broker(
         snapshot_every=snapshot_every,
         admin_token_file=admin_token_file,
         ready_file=ready_file,
+        report_every_s=report_every,
         report_folder=report_folder,
         smtp=smtp,
         mail_from=mail_from,

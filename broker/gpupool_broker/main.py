@@ -103,7 +103,7 @@ def _report_desk(settings: BrokerSettings) -> Desk:
         smtp=check_smtp(settings.smtp) if settings.smtp else "",
         mail_from=settings.mail_from,
     )
-    return Desk(place, wall_ms)
+    return Desk(place, wall_ms, settings.report_every_s)
 
 
 def database_url(settings: BrokerSettings) -> str:

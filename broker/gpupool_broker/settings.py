@@ -32,6 +32,8 @@ class BrokerSettings:
     encrypt: bool = False
     #: Certificate and key (PEM) REST is served with over TLS; None serves plain HTTP.
     tls: tuple[Path, Path] | None = None
+    #: How often schedules are looked at.
+    report_every_s: float = 60.0
     #: Where scheduled reports are written; None: a folder of the home.
     report_folder: Path | None = None
     #: The mail server scheduled reports are sent by, and whom they come from.

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from gpupool_broker.core.accounting.schedules import MadeReport
 from gpupool_broker.reports.formats import FORMATS
 from gpupool_broker.reports.orders import Place
@@ -57,8 +59,9 @@ def deliver(made: MadeReport, body: bytes, place: Place, now_ms: int) -> MadeRep
             mailed_ms = now_ms
         except (OSError, smtplib.SMTPException, UsageError) as error:
             troubles.append(f"cannot be mailed: {error}")
-    changed = {"stored_at": stored_at, "mailed_ms": mailed_ms, "tries": made.tries + 1, "trouble": "; ".join(troubles)[:1024]}
-    return MadeReport(**({name: getattr(made, name) for name in made.__struct_fields__} | changed))
+    return msgspec.structs.replace(
+        made, stored_at=stored_at, mailed_ms=mailed_ms, tries=made.tries + 1, trouble="; ".join(troubles)[:1024]
+    )
 
 
 def _store(made: MadeReport, body: bytes, folder: Path) -> str:

@@ -80,7 +80,7 @@ def test_quarter_hours_are_dropped_after_their_retention_and_days_stay(store, le
     before = ledger(keep=True).report(MONTH)
     counted = ledger()
     assert counted.thin(START_MS + DAY_MS) == 0
-    assert counted.thin(START_MS + (FINE_DAYS + 31) * DAY_MS) > 0
+    assert counted.thin(START_MS + (FINE_DAYS + 60) * DAY_MS) > 0
     with engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.max(rollups.c.is_fine))) == 0
     assert ledger().report(MONTH) == before
