@@ -22,7 +22,21 @@ GROUP: Final = "gpupool.commands"
 def make_app() -> typer.Typer:
     """Return the root application with every command of this installation."""
     from gpupool import launcher_cli
-    from gpupool.commands import demo, nodes, queue, reservations, slices, tenants, tokens, top, up, version
+    from gpupool.commands import (
+        demo,
+        nodes,
+        prices,
+        queue,
+        report,
+        reports,
+        reservations,
+        slices,
+        tenants,
+        tokens,
+        top,
+        up,
+        version,
+    )
 
     app = typer.Typer(
         name="gpupool",
@@ -32,7 +46,22 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (up, demo, slices, nodes, top, queue, reservations, tenants, tokens, launcher_cli, version):
+    for module in (
+        up,
+        demo,
+        slices,
+        nodes,
+        top,
+        queue,
+        reservations,
+        tenants,
+        report,
+        reports,
+        prices,
+        tokens,
+        launcher_cli,
+        version,
+    ):
         module.register(app)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:

@@ -52,9 +52,14 @@ class RestClient:
         wanted = urlencode({name: value for name, value in query.items() if value is not None})
         return self._ask("GET", f"{path}?{wanted}" if wanted else path)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
-        """Create; return what was created."""
-        return self._ask("POST", path, body)
+    def fetch(self, path: str, *, patience_s: float = 0.0, **query: str | None) -> bytes:
+        """Return the file at `path`, as it is. `patience_s` is what making it may take."""
+        wanted = urlencode({name: value for name, value in query.items() if value is not None})
+        return self._send("GET", f"{path}?{wanted}" if wanted else path, None, patience_s)
+
+    def post(self, path: str, body: dict[str, Any], *, patience_s: float = 0.0) -> Any:  # noqa: ANN401
+        """Create; return what was created. `patience_s` is what the creation itself may take."""
+        return self._ask("POST", path, body, patience_s)
 
     def patch(self, path: str, body: dict[str, Any], *, patience_s: float = 0.0) -> Any:  # noqa: ANN401
         """Change; return what it is now. `patience_s` is what the change itself may take."""
@@ -69,10 +74,17 @@ class RestClient:
         return self._ask("DELETE", path)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, patience_s: float = 0.0) -> Any:  # noqa: ANN401
+        answer = self._send(method, path, body, patience_s)
+        try:
+            return msgspec.json.decode(answer)
+        except msgspec.MsgspecError as error:
+            raise RemoteFault(f"what answers at {self.address} does not speak gpupool's REST: {error}") from error
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None, patience_s: float) -> bytes:
         failures: dict[str, GpupoolError] = {}
         for _ in range(len(self._addresses)):
             try:
-                return self._ask_one(method, path, body, patience_s)
+                return self._send_one(method, path, body, patience_s)
             except GpupoolError as error:
                 failures[self.address] = error
                 if not _may_ask_another(method, error):
@@ -82,7 +94,7 @@ class RestClient:
             raise failures[self.address]
         raise PoolUnreachable("; ".join(error.message for error in failures.values()), http=", ".join(failures))
 
-    def _ask_one(self, method: str, path: str, body: dict[str, Any] | None, patience_s: float) -> Any:  # noqa: ANN401
+    def _send_one(self, method: str, path: str, body: dict[str, Any] | None, patience_s: float) -> bytes:
         request = urllib.request.Request(  # noqa: S310 - http or https, by construction of the address
             f"{self.address}{API}{path}",
             method=method,
@@ -93,7 +105,8 @@ class RestClient:
         proxies = urllib.request.ProxyHandler({} if _is_loopback(self.address) else None)
         try:
             with urllib.request.build_opener(proxies).open(request, timeout=self._timeout_s + patience_s) as answer:
-                return msgspec.json.decode(answer.read())
+                content: bytes = answer.read()
+                return content
         except urllib.error.HTTPError as error:
             with error:
                 raise _error_of(error) from None
@@ -106,8 +119,6 @@ class RestClient:
                 # Whoever was never reached has done nothing.
                 was_reached=not isinstance(reason, ConnectionRefusedError),
             ) from error
-        except msgspec.MsgspecError as error:
-            raise RemoteFault(f"what answers at {self.address} does not speak gpupool's REST: {error}") from error
 
 
 def _may_ask_another(method: str, error: GpupoolError) -> bool:

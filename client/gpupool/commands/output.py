@@ -31,6 +31,14 @@ def print_json(data: object) -> None:
     sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
 
 
+def print_or_say(data: object, as_json: bool, text: str) -> None:
+    """Print data as JSON for programs, one sentence of it for people."""
+    if as_json:
+        print_json(data)
+    else:
+        typer.echo(text)
+
+
 def print_table(rows: Sequence[Row], columns: Sequence[Column], nothing: str) -> None:
     """Print rows as a table, or `nothing` where there are none."""
     from rich.console import Console
