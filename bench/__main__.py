@@ -14,6 +14,7 @@ BENCHES = {
     "share": ["--seconds", "10"],
     "lone": ["--rounds", "3", "--seconds", "2"],
     "placement": ["--memory", "--scale", "10000"],
+    "month": ["--tenants", "8", "--devices", "8"],
 }
 
 

@@ -44,7 +44,7 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         "key": row.key,
         # Decimal numbers as texts: a float would not keep the cent.
         "shown": {name: value if isinstance(value, int | None) else str(value) for name, value in shown.items()},
-        "exact": msgspec.to_builtins(row.sums),
+        "exact": {**msgspec.to_builtins(row.sums), "idle_ns": row.sums.idle_ns},
         "cents": dict(zip(COMPONENTS, row.cents, strict=False)),
         "wait_p50_ms": row.wait_p50_ms,
         "wait_p95_ms": row.wait_p95_ms,

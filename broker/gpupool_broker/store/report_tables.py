@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table, 
 
 from gpupool_broker.store.tables import metadata
 
-#: One row a UTC day, device and tenant; without a row id the key is stored once.
+#: One row a UTC day, device and tenant. It has a row id: SQLite splits records of a kilobyte in tables without.
 rollups = Table(
     "rollups",
     metadata,
@@ -17,7 +17,6 @@ rollups = Table(
     Column("record", LargeBinary, nullable=False),
     #: 1 while the record has its quarter hours.
     Column("is_fine", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 #: One row: up to which fact the journal is counted, and the meter's state there.
 rollup_state = Table(

@@ -53,7 +53,10 @@ class DayBook(msgspec.Struct):
 
     def of(self, tenant: str) -> TenantDay:
         """Return a tenant's day, which may be new."""
-        return self.tenants.setdefault(tenant, TenantDay(cells=_blank(len(TENANT_COLUMNS)), minutes={}, waits={}))
+        day = self.tenants.get(tenant)
+        if day is None:
+            day = self.tenants[tenant] = TenantDay(cells=_blank(len(TENANT_COLUMNS)), minutes={}, waits={})
+        return day
 
     def settle(self, quarter: int, at: int, cell: DeviceQuarter) -> None:
         """Write a quarter down at its place in the day."""
@@ -105,7 +108,10 @@ class Place(msgspec.Struct):
 
     def quarter(self, number: int) -> DeviceQuarter:
         """Return an open quarter, which may be new."""
-        return self.quarters.setdefault(number, DeviceQuarter(tenants={}))
+        cell = self.quarters.get(number)
+        if cell is None:
+            cell = self.quarters[number] = DeviceQuarter(tenants={})
+        return cell
 
     def put(self, slice_id: str, tenant: str, policy: Policy, compute_pct: int, memory_mib: int, at_ms: int) -> None:
         """Have a slice hold so much from now on."""

@@ -50,14 +50,13 @@ class TenantQuarter(msgspec.Struct):
 
     @property
     def beyond_ns(self) -> int:
-        """What its burst slices used beyond what they held. A fixed slice has no such part: what it used late, it was owed."""
+        """What its burst slices used beyond what they held."""
         return max(0, self.burst_ns - self.burst_pct_ms * NS_PER_PCT_MS)
 
     @property
-    def idle_ns(self) -> int:
-        """What it held and did not use."""
-        fixed = max(0, self.fixed_pct_ms * NS_PER_PCT_MS - self.fixed_ns)
-        return fixed + max(0, self.burst_pct_ms * NS_PER_PCT_MS - self.burst_ns)
+    def late_ns(self) -> int:
+        """What its fixed slices used beyond what they held in this quarter."""
+        return max(0, self.fixed_ns - self.fixed_pct_ms * NS_PER_PCT_MS)
 
 
 class DeviceQuarter(msgspec.Struct):
@@ -71,7 +70,10 @@ class DeviceQuarter(msgspec.Struct):
 
     def of(self, tenant: str) -> TenantQuarter:
         """Return a tenant's part, which may be new."""
-        return self.tenants.setdefault(tenant, TenantQuarter(minutes_ns={}))
+        part = self.tenants.get(tenant)
+        if part is None:
+            part = self.tenants[tenant] = TenantQuarter(minutes_ns={})
+        return part
 
     def settled(self) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
         """Return the values of DEVICE_COLUMNS, and by tenant those of TENANT_COLUMNS.
@@ -93,7 +95,7 @@ class DeviceQuarter(msgspec.Struct):
                 part.mib_ms,
                 part.used_ns,
                 part.beyond_ns,
-                part.idle_ns,
+                part.late_ns,
                 active_mj,
                 idle_mj,
             )

@@ -91,6 +91,20 @@ def test_components_of_a_bill(told, price) -> None:
     assert report.total.cents[5] in (round(50 * held / 3.6e9), round(50 * held / 3.6e9) + 1, round(50 * held / 3.6e9) - 1)
 
 
+def test_what_was_held_is_used_or_idle(told) -> None:
+    told.join(devices=2)
+    told.grant(0, "a", pct=10, policy=Policy.BURST)
+    told.grant(0, "b", pct=20, device="g1")
+    told.use(0.5, "a", device_s=200, span_s=900)
+    told.use(0.75, "b", device_s=200, span_s=900)
+    for slice_id in "ab":
+        told.end(1, slice_id)
+    sums = told.report().total.sums
+    # 10 and 20 % of an hour held; within what was held 90 s were used in the one quarter and 180 s in the other.
+    assert sums.idle_ns == (360 + 720 - 90 - 180) * 10**9
+    assert (sums.burst_ns, sums.late_ns) == (110 * 10**9, 20 * 10**9)
+
+
 def test_whole_devices_are_the_comparison(told, price) -> None:
     told.tariff.apply(price(reserved_pct_hour="0.01"))
     told.join()

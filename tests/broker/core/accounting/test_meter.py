@@ -24,7 +24,6 @@ def test_a_slice_reserves_what_it_holds_as_long_as_it_holds_it(told) -> None:
     assert columns(device)["held_ms"] == 2.5 * HOUR_MS
     assert columns(tenant)["reserved_pct_ms"] == 40 * 2.5 * HOUR_MS
     assert columns(tenant)["reserved_mib_ms"] == 512 * 2.5 * HOUR_MS
-    assert columns(tenant)["idle_ns"] == 0.4 * 2.5 * HOUR_MS * 1_000_000
 
 
 def test_a_resize_counts_from_its_moment(told) -> None:
@@ -71,8 +70,8 @@ def test_use_beyond_the_share_is_burst_only_for_burst_slices(told) -> None:
         told.use(0.25, slice_id, device_s=180, span_s=900)
         told.end(0.25, slice_id)
     burst, fixed = (columns(day) for day in told.days(30) if day.tenant)
-    assert (burst["used_ns"], burst["burst_ns"], burst["idle_ns"]) == (180 * 10**9, 90 * 10**9, 0)
-    assert (fixed["used_ns"], fixed["burst_ns"], fixed["idle_ns"]) == (180 * 10**9, 0, 0)
+    assert (burst["used_ns"], burst["burst_ns"], burst["late_ns"]) == (180 * 10**9, 90 * 10**9, 0)
+    assert (fixed["used_ns"], fixed["burst_ns"], fixed["late_ns"]) == (180 * 10**9, 0, 90 * 10**9)
 
 
 def test_use_is_spread_over_the_time_it_tells_of(told) -> None:

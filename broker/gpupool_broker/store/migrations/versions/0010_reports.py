@@ -19,7 +19,6 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(512), primary_key=True),
         sa.Column("record", sa.LargeBinary, nullable=False),
         sa.Column("is_fine", sa.Integer, nullable=False),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "rollup_state",
