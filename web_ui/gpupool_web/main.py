@@ -62,7 +62,7 @@ def make_app(settings: WebSettings, tickets: Tickets) -> FastAPI:
     from fastapi import FastAPI
     from nicegui import ui
 
-    from gpupool_web.pages import overview, sign_in, slices
+    from gpupool_web.pages import overview, reports, sign_in, slices
     from gpupool_web.pages.frame import Site
     from gpupool_web.proxy import add_proxy
     from gpupool_web.rest import Rest
@@ -72,7 +72,7 @@ def make_app(settings: WebSettings, tickets: Tickets) -> FastAPI:
     add_proxy(app, settings.api)
     rest = Rest(settings.api)
     site = Site(rest, Snapshots(rest), tickets)
-    for page in (overview, slices, sign_in):
+    for page in (overview, slices, reports, sign_in):
         page.add_page(site)
     ui.run_with(
         app,

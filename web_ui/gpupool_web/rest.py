@@ -10,6 +10,8 @@ from gpupool_wire.errors import ErrorInfo, GpupoolError, PoolUnreachable, Remote
 
 #: A page that waits longer is better told that the broker is away.
 TIMEOUT_S = 5.0
+#: A report of a large pool takes seconds; of one that cannot be made in this time the broker says so.
+REPORT_S = 150.0
 Json = dict[str, Any]
 
 
@@ -24,6 +26,16 @@ class Rest:
         """Return the JSON at `path`; raise the error the broker answers with, or PoolUnreachable."""
         return await self._ask("GET", path, token, params=params)
 
+    async def get_slowly(self, path: str, token: str, **params: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON at `path`, which takes its time to be made."""
+        return await self._ask("GET", path, token, params=params, timeout=REPORT_S)
+
+    async def fetch(self, path: str, token: str, **params: str) -> tuple[bytes, str]:
+        """Return the file at `path` and its name."""
+        answer = await self._send("GET", path, token, params=params, timeout=REPORT_S)
+        named = answer.headers.get("content-disposition", "").partition('filename="')[2].partition('"')[0]
+        return answer.content, named or "report"
+
     async def patch(self, path: str, token: str, body: Json) -> Json:
         """Change what is at `path`."""
         changed: Json = await self._ask("PATCH", path, token, json=body)
@@ -35,13 +47,16 @@ class Rest:
         return ended
 
     async def _ask(self, method: str, path: str, token: str, **more: Any) -> Any:  # noqa: ANN401
+        return (await self._send(method, path, token, **more)).json()
+
+    async def _send(self, method: str, path: str, token: str, **more: Any) -> httpx.Response:  # noqa: ANN401
         headers = {"Authorization": f"Bearer {token}"}
         try:
             answer = await self._client.request(method, f"/api/v1{path}", headers=headers, **more)
         except httpx.HTTPError as error:
             raise PoolUnreachable(f"the broker does not answer at {self.base_url}: {error or type(error).__name__}") from error
         if answer.is_success:
-            return answer.json()
+            return answer
         raise _error_of(answer)
 
     async def close(self) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.build import build
-from gpupool_broker.core.accounting.calendar import Period
+from gpupool_broker.core.accounting.calendar import Period, is_edge_of_month
 from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.freezing import closed_report
 from gpupool_broker.core.accounting.grid import DAY_MS
@@ -19,7 +20,7 @@ from gpupool_broker.core.accounting.meter import Meter
 from gpupool_broker.core.accounting.prices import Tariff
 from gpupool_broker.core.accounting.report import Report
 from gpupool_broker.core.facts import CarbonSet, MonthFrozen, PriceSet
-from gpupool_broker.store.rollups import Counted, RollupStore
+from gpupool_broker.store.rollups import RollupStore
 from gpupool_wire.errors import UsageError
 
 #: Facts counted between two commits: a commit of some thousand days keeps the database for milliseconds.
@@ -28,8 +29,8 @@ CHUNK: Final = 200_000
 WORTH_KEEPING: Final = 5_000
 #: No fact takes so long from its moment into the journal.
 QUIET_MS: Final = 3_600_000
-#: Quarter hours are kept so long: a year can be reported in every zone, and a month more to look at it.
-FINE_DAYS: Final = 400
+#: Quarter hours are kept so long: a quarter of a year can be reported in every zone by day, and a week more to look at it.
+FINE_DAYS: Final = 100
 
 
 class Ledger:
@@ -43,6 +44,8 @@ class Ledger:
         for entry in self._counted.entries:
             self.tariff.apply(entry)
         self._open: list[Day] = []
+        if keep:
+            self.thin(now_ms)
         self._count_on(keep, now_ms)
         self.meter.pass_time(now_ms)
         self._open += self.meter.days() + self.meter.today()
@@ -70,12 +73,21 @@ class Ledger:
         """Keep what is counted; what another process kept first is the same, so that nothing is lost by leaving it."""
         days = self.meter.days()
         self._open += days
-        if self._store.keep(before, Counted(seq=seq, meter=self.meter.state, entries=self._counted.entries), days):
+        if self._store.keep(before, msgspec.structs.replace(self._counted, seq=seq, meter=self.meter.state), days):
             self._open.clear()
 
     def thin(self, now_ms: int) -> int:
-        """Drop the quarter hours of days past their retention; return of how many records."""
-        return self._store.thin(now_ms // DAY_MS - FINE_DAYS)
+        """Drop the quarter hours of days past their retention; return of how many records.
+
+        Those of the first and the last day of a month stay: with them the month can be reported in every zone.
+        """
+        oldest, before = self._store.first_day(), now_ms // DAY_MS - FINE_DAYS
+        if oldest is None or before <= self._counted.thinned_day:
+            return 0
+        days = range(max(oldest, self._counted.thinned_day), before)
+        thinned = sum(self._store.thin(day) for day in days if not is_edge_of_month(day))
+        self._counted.thinned_day = before
+        return thinned
 
     @property
     def settled_ms(self) -> int:

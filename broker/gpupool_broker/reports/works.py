@@ -69,7 +69,6 @@ def _freeze(engine: sa.Engine, order: Freeze) -> Answer:
 
 def _tend(engine: sa.Engine, order: Tend) -> Answer:
     ledger, store = Ledger(engine, order.now_ms, keep=True), ScheduleStore(engine)
-    ledger.thin(order.now_ms)
     made = 0
     troubles: list[str] = []
     for schedule in store.schedules():

@@ -34,6 +34,8 @@ class Counted(msgspec.Struct):
     meter: MeterState
     #: Prices, factors and closings so far, in order.
     entries: list[PriceSet | CarbonSet | MonthFrozen]
+    #: The last day whose quarter hours were looked at for dropping.
+    thinned_day: int = 0
 
 
 def open_engine(url: str) -> sa.Engine:
@@ -112,9 +114,15 @@ class RollupStore:
         with translated(), self._engine.connect() as connection:
             return [_day.decode(record) for (record,) in connection.execute(query)]
 
-    def thin(self, before_day: int) -> int:
-        """Drop the quarter hours of days before one; return of how many records."""
-        fine = sa.select(rollups).where(rollups.c.day < before_day, rollups.c.is_fine == 1)
+    def first_day(self) -> int | None:
+        """Return the oldest day there is a record of."""
+        with translated(), self._engine.connect() as connection:
+            day: int | None = connection.scalar(sa.select(sa.func.min(rollups.c.day)))
+        return day
+
+    def thin(self, number: int) -> int:
+        """Drop the quarter hours of a day; return of how many records. Its totals stay."""
+        fine = sa.select(rollups).where(rollups.c.day == number, rollups.c.is_fine == 1)
         with translated(), self._engine.begin() as connection:
             rows = connection.execute(fine).mappings().all()
             for row in rows:

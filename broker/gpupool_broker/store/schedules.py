@@ -82,7 +82,7 @@ class ScheduleStore:
 
     def made(self) -> list[MadeReport]:
         """Return the reports that were made, newest first."""
-        newest = made_reports.c.made_ms.desc(), made_reports.c.report_id
+        newest = made_reports.c.made_ms.desc(), made_reports.c.period.desc(), made_reports.c.report_id
         query = sa.select(made_reports.c.record).order_by(*newest).limit(MAX_LISTED)
         with translated(), self._engine.connect() as connection:
             return [msgspec.json.decode(record, type=MadeReport) for record in connection.scalars(query)]

@@ -14,7 +14,7 @@ from gpupool_web.snapshot import Snapshot, Snapshots
 from gpupool_web.theme import CSS
 from gpupool_wire.errors import NotAuthorized
 
-PAGES = (("/", "Overview"), ("/slices", "Slices"))
+PAGES = (("/", "Overview"), ("/slices", "Slices"), ("/reports", "Reports"))
 REFRESH_S = 1.0
 AGES_S = 10.0
 

@@ -115,13 +115,16 @@ class _Collector:
     def add(self, day: Day) -> None:
         if day.tenant and not is_within(day.tenant, self.tenant):
             return
-        for number, first, last in self._parts(day.day):
-            try:
-                columns = day.between(first, last)
-            except ValueError as error:
-                raise UsageError(
-                    f"{self.period.name} in {self.period.zone} cannot be reported any more: {error}; ask in UTC"
-                ) from None
+        parts = self._parts(day.day)
+        if not parts:
+            return
+        try:
+            sums = day.parts([(first, last) for _, first, last in parts])
+        except ValueError as error:
+            raise UsageError(
+                f"{self.period.name} in {self.period.zone} cannot be reported any more: {error}; ask in UTC"
+            ) from None
+        for (number, first, last), columns in zip(parts, sums, strict=True):
             if day.tenant:
                 self._add_tenant(day, number, columns, first, last)
             else:

@@ -114,6 +114,12 @@ def day_at(at_ms: int, zone: str) -> date:
     return datetime.fromtimestamp(at_ms / 1000, zone_of(zone)).date()
 
 
+def is_edge_of_month(number: int) -> bool:
+    """Whether a UTC day, by its number since 1970, is the first or the last of its month: there months of all zones meet."""
+    day = date(1970, 1, 1) + timedelta(days=number)
+    return day.day == 1 or (day + timedelta(days=1)).day == 1
+
+
 def label_of(day: date, by: str) -> str:
     """Return the day, ISO week or month a day belongs to."""
     if by == "day":

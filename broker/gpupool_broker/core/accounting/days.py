@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
@@ -63,16 +64,28 @@ class Day(msgspec.Struct, kw_only=True, array_like=True):
         return TENANT_COLUMNS if self.tenant else DEVICE_COLUMNS
 
     def between(self, first: int, last: int) -> list[int]:
-        """Return the sums of the quarters first..last (exclusive) of the day, by column.
+        """Return the sums of the quarters first..last (exclusive) of the day, by column."""
+        return self.parts([(first, last)])[0]
+
+    def parts(self, bounds: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """Return the sums of several stretches of quarters (first, last exclusive), by column.
 
         Raises ValueError where only the whole day is known any more.
         """
-        if first <= 0 and last >= DAY_QUARTERS:
-            return self.totals
+        if bounds == [(0, DAY_QUARTERS)]:
+            return [self.totals]
         if self.cells is None:
             raise ValueError(f"the quarter hours of day {self.day} are past their retention")
         cells = unpack(self.cells)
-        return [sum(cells[at + first : at + last]) for at in range(0, len(cells), DAY_QUARTERS)]
+        return [self._sums(cells, first, last) for first, last in bounds]
+
+    def _sums(self, cells: array[int], first: int, last: int) -> list[int]:
+        starts = range(0, len(cells), DAY_QUARTERS)
+        if 2 * (last - first) <= DAY_QUARTERS:
+            return [sum(cells[at + first : at + last]) for at in starts]
+        # What is not asked for is less to add up.
+        others = (sum(cells[at : at + first]) + sum(cells[at + last : at + DAY_QUARTERS]) for at in starts)
+        return [total - other for total, other in zip(self.totals, others, strict=True)]
 
 
 def pack(columns: list[list[int]]) -> bytes:
@@ -84,11 +97,11 @@ def pack(columns: list[list[int]]) -> bytes:
     return zlib.compress(b"".join(numbers[byte::_WIDTH] for byte in range(_WIDTH)), 6)
 
 
-def unpack(packed: bytes) -> list[int]:
+def unpack(packed: bytes) -> array[int]:
     """Return the columns that `pack` packed, one after the other."""
     planes = zlib.decompress(packed)
     count = len(planes) // _WIDTH
     numbers = bytearray(len(planes))
     for byte in range(_WIDTH):
         numbers[byte::_WIDTH] = planes[byte * count : (byte + 1) * count]
-    return array("q", bytes(numbers)).tolist()
+    return array("q", bytes(numbers))

@@ -1,0 +1,150 @@
+"""The month's report: who held and used what, what it cost, what was idle; as charts, as a table, and as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from nicegui import ui
+
+from gpupool_web import figures, report_figures
+from gpupool_web.pages.frame import Site, dress, signed_in
+from gpupool_web.rest import Json
+from gpupool_wire.errors import GpupoolError
+
+GROUPINGS: Final = {
+    "tenant": "by tenant",
+    "project": "by project",
+    "model": "by device model",
+    "node": "by node",
+    "day": "by day",
+    "week": "by week",
+}
+#: Offered beside the viewer's own.
+ZONES: Final = ("UTC", "Europe/Berlin", "Europe/London", "America/New_York", "Asia/Shanghai", "Asia/Tokyo", "Asia/Kolkata")
+FORMATS: Final = ("pdf", "xlsx", "csv", "json")
+#: Adjustments, advice: the first so many; files have them all.
+MAX_LINES: Final = 10
+
+
+def add_page(site: Site) -> None:
+    """Serve the report at /reports."""
+
+    @ui.page("/reports", title="gpupool · reports")
+    def reports(period: str = "", zone: str = "UTC", by: str = "tenant") -> None:
+        token = signed_in()
+        if token is None:
+            ui.navigate.to("/sign-in")
+            return
+        dress("/reports")
+        page = _Page(site, token, period, zone, by)
+        # The page is there at once; what takes its time to be made follows.
+        ui.timer(0, page.show, once=True)
+
+
+class _Page:
+    """One viewer's report."""
+
+    def __init__(self, site: Site, token: str, period: str, zone: str, by: str) -> None:
+        self.site, self.token = site, token
+        months = report_figures.months(figures.utc_now().date())
+        with ui.element("main").classes("gp-main"):
+            with ui.element("section").classes("gp-panel"), ui.row().classes("items-end w-full"):
+                self.period = self._choice(
+                    "Month", [*dict.fromkeys([*([period] if period else []), *months])], period or months[0]
+                )
+                self.zone = self._choice("Zone", [*dict.fromkeys([zone, *ZONES])], zone)
+                self.by = self._choice("Lines", GROUPINGS, by if by in GROUPINGS else "tenant")
+                ui.space()
+                for name in FORMATS:
+                    ui.button(name.upper(), icon="download", on_click=self._download_of(name)).props(
+                        f'outline no-caps aria-label="Download as {name.upper()}"'
+                    )
+            self.body = ui.element("div").style("display:contents")
+
+    def _choice(self, label: str, options: list[str] | dict[str, str], value: str) -> ui.select:
+        return ui.select(options, label=label, value=value, on_change=self.show).props("outlined dense").style("min-width:150px")
+
+    def _asked(self) -> dict[str, str]:
+        return {"zone": self.zone.value, "by": self.by.value}
+
+    async def show(self) -> None:
+        """Have the report made, and draw it."""
+        self.body.clear()
+        with self.body, ui.row().classes("items-center gp-panel"):
+            ui.spinner(size="sm")
+            ui.label("The report is being made …").props('role="status"')
+        try:
+            report = await self.site.rest.get_slowly(f"/reports/{self.period.value}", self.token, **self._asked())
+        except GpupoolError as error:
+            self.body.clear()
+            with self.body:
+                ui.label(str(error)).classes("gp-panel gp-bad").props('role="alert"')
+            return
+        self.body.clear()
+        with self.body:
+            _draw(report)
+
+    def _download_of(self, name: str) -> Callable[[], object]:
+        async def download() -> None:
+            try:
+                content, file_name = await self.site.rest.fetch(
+                    f"/reports/{self.period.value}", self.token, format=name, **self._asked()
+                )
+            except GpupoolError as error:
+                ui.notify(str(error), type="negative")
+                return
+            ui.download.content(content, file_name)
+
+        return download
+
+
+def _draw(report: Json) -> None:
+    with ui.element("div").classes("gp-tiles"):
+        for title, text, remark in report_figures.tiles(report):
+            with ui.element("div").classes("gp-panel"):
+                ui.label(title).classes("gp-tile-title")
+                ui.label(text).classes("gp-tile-text").style("margin-bottom:2px")
+                ui.label(remark).classes("gp-quiet")
+    _charts(report)
+    with ui.element("section").classes("gp-panel"):
+        _heading(f"By {report['key'].lower()}")
+        columns, rows = report_figures.table(report)
+        ui.table(columns=columns, rows=rows, row_key="key").props("flat dense").classes("w-full")
+    with ui.element("section").classes("gp-panel"):
+        _heading("About this report")
+        for line in report["about"]:
+            ui.label(f"{line['what']}: {line['text']}").classes("gp-quiet")
+        for note in report["notes"]:
+            ui.label(note).classes("gp-quiet")
+    _advice(report)
+
+
+def _charts(report: Json) -> None:
+    if not report["rows"]:
+        return
+    cost = report_figures.cost_chart(report)
+    with ui.element("div").style(f"display:grid;grid-template-columns:{'1fr 1fr' if cost else '1fr'};gap:20px;width:100%"):
+        for title, chart in (("Device time", report_figures.time_chart(report)), ("Cost", cost)):
+            if chart:
+                with ui.element("section").classes("gp-panel"):
+                    _heading(title)
+                    ui.echart(chart).style("height:300px;width:100%").props(f'role="img" aria-label="{title} by {report["by"]}"')
+
+
+def _advice(report: Json) -> None:
+    if report["adjustments"]:
+        with ui.element("section").classes("gp-panel"):
+            _heading("Adjustments since the month was frozen")
+            for one in report["adjustments"][:MAX_LINES]:
+                was, now = one["frozen_cents"] / 100, one["now_cents"] / 100
+                ui.label(f"{one['key']}: {was:,.2f} when frozen, {now:,.2f} now").classes("gp-quiet")
+    if report["advice"]:
+        with ui.element("section").classes("gp-panel"):
+            _heading("Held and hardly used")
+            for one in report["advice"][:MAX_LINES]:
+                ui.label(one["text"]).classes("gp-quiet")
+
+
+def _heading(text: str) -> None:
+    ui.label(text).classes("gp-h").props("role=heading aria-level=2")
