@@ -60,7 +60,7 @@ class RollupStore:
             except msgspec.MsgspecError:
                 # Of another version: everything is counted again from the journal, to the same figures.
                 self._forget()
-        return Counted(seq=0, meter=MeterState(slices={}, places={}, ended=[]), entries=[])
+        return Counted(seq=0, meter=MeterState(slices={}, places={}, ended=[], reservations={}), entries=[])
 
     def _forget(self) -> None:
         with translated(), self._engine.begin() as connection:

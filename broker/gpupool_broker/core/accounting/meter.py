@@ -25,11 +25,14 @@ from gpupool_wire.units import Policy
 UNSAID_SPAN_MS: Final = 11_000
 #: Ended slices may still be told of for so long.
 LATE_MS: Final = 2 * QUARTER_MS
+#: What begins to hold a part of a device.
+Granted = f.SliceGranted | f.ReservationHeld
 
 
 class HeldSlice(msgspec.Struct):
-    """A slice as the meter sees it."""
+    """A slice, or room kept by a reservation, as the meter sees it."""
 
+    #: Whose it is: a tenant, or a project as "tenant/project".
     tenant: str
     policy: Policy
     compute_pct: int
@@ -39,6 +42,8 @@ class HeldSlice(msgspec.Struct):
     #: When it was told last.
     told_ms: int
     ended_ms: int | None = None
+    is_placed: bool = True
+    is_paused: bool = False
 
 
 class MeterState(msgspec.Struct):
@@ -50,13 +55,15 @@ class MeterState(msgspec.Struct):
     slices: dict[str, HeldSlice] = {}
     places: dict[str, dict[str, Place]] = {}
     ended: list[str] = []
+    #: Reservation → its account, compute and memory on each of its devices.
+    reservations: dict[str, tuple[str, int, int]] = {}
 
 
 class Meter:
     """Counts. `take` is the door for facts; `days` gives what is complete, `today` what is settled of the days that are not."""
 
     def __init__(self, state: MeterState | None = None) -> None:
-        self.state = state or MeterState(slices={}, places={}, ended=[])
+        self.state = state or MeterState(slices={}, places={}, ended=[], reservations={})
         self._done: list[Day] = []
 
     def __repr__(self) -> str:
@@ -142,18 +149,38 @@ class Meter:
 
     @_take.register
     def _slice_granted(self, fact: f.SliceGranted) -> None:
-        slice_ = self.state.slices[fact.slice_id] = HeldSlice(
-            tenant=fact.tenant,
-            policy=fact.policy,
-            compute_pct=fact.compute_pct,
-            memory_mib=fact.memory_mib,
+        account = f"{fact.tenant}/{fact.project}" if fact.project else fact.tenant
+        self._begin(fact, account, fact.policy, fact.compute_pct, fact.memory_mib)
+        self._place(fact.node, fact.device).book.wait(account, self.state.at_ms, fact.waited_ms)
+
+    @_take.register
+    def _reservation_made(self, fact: f.ReservationMade) -> None:
+        account = f"{fact.tenant}/{fact.project}" if fact.project else fact.tenant
+        self.state.reservations[fact.reservation_id] = (account, fact.compute_pct, fact.memory_mib)
+
+    @_take.register
+    def _reservation_held(self, fact: f.ReservationHeld) -> None:
+        """Room that is kept for a tenant is held by it, until a slice of its own takes the place."""
+        if kept := self.state.reservations.get(fact.reservation_id):
+            account, compute_pct, memory_mib = kept
+            self._begin(fact, account, Policy.FIXED, compute_pct, memory_mib)
+
+    @_take.register
+    def _reservation_ended(self, fact: f.ReservationEnded) -> None:
+        self.state.reservations.pop(fact.reservation_id, None)
+
+    def _begin(self, fact: Granted, account: str, policy: Policy, compute_pct: int, memory_mib: int) -> None:
+        slice_ = HeldSlice(
+            tenant=account,
+            policy=policy,
+            compute_pct=compute_pct,
+            memory_mib=memory_mib,
             node=fact.node,
             device=fact.device,
             told_ms=self.state.at_ms,
         )
-        place = self._place(fact.node, fact.device)
-        place.put(fact.slice_id, slice_.tenant, slice_.policy, slice_.compute_pct, slice_.memory_mib, self.state.at_ms)
-        place.book.wait(fact.tenant, self.state.at_ms, fact.waited_ms)
+        self.state.slices[fact.slice_id] = slice_
+        self._put(fact.slice_id, slice_)
 
     @_take.register
     def _slice_resized(self, fact: f.SliceResized) -> None:
@@ -162,21 +189,37 @@ class Meter:
             self._put(fact.slice_id, slice_)
 
     @_take.register
+    def _slice_paused(self, fact: f.SlicePaused) -> None:
+        self._set_paused(fact.slice_id, True)
+
+    @_take.register
+    def _slice_resumed(self, fact: f.SliceResumed) -> None:
+        self._set_paused(fact.slice_id, False)
+
+    def _set_paused(self, slice_id: str, is_paused: bool) -> None:
+        """A paused slice holds its memory and no compute."""
+        if slice_ := self.state.slices.get(slice_id):
+            slice_.is_paused = is_paused
+            self._put(slice_id, slice_)
+
+    @_take.register
     def _slice_moved(self, fact: f.SliceMoved) -> None:
         if slice_ := self.state.slices.get(fact.slice_id):
-            slice_.node, slice_.device = fact.node, fact.device
+            slice_.node, slice_.device, slice_.is_placed = fact.node, fact.device, True
+            slice_.compute_pct = fact.compute_pct or slice_.compute_pct
             self._put(fact.slice_id, slice_)
 
     @_take.register
     def _slice_stranded(self, fact: f.SliceStranded) -> None:
         if slice_ := self.state.slices.get(fact.slice_id):
             self._place(slice_.node, slice_.device).remove(fact.slice_id, self.state.at_ms)
+            slice_.is_placed = False
 
     @_take.register
     def _slice_ended(self, fact: f.SliceEnded) -> None:
         if slice_ := self.state.slices.get(fact.slice_id):
             self._place(slice_.node, slice_.device).remove(fact.slice_id, self.state.at_ms)
-            slice_.ended_ms = self.state.at_ms
+            slice_.is_placed, slice_.ended_ms = False, self.state.at_ms
             self.state.ended.append(fact.slice_id)
 
     @_take.register
@@ -204,8 +247,11 @@ class Meter:
             place.quarter(quarter).powered_ms += part
 
     def _put(self, slice_id: str, slice_: HeldSlice) -> None:
-        place = self._place(slice_.node, slice_.device)
-        place.put(slice_id, slice_.tenant, slice_.policy, slice_.compute_pct, slice_.memory_mib, self.state.at_ms)
+        """Have a slice hold what it holds now, from now on."""
+        if slice_.is_placed:
+            compute_pct = 0 if slice_.is_paused else slice_.compute_pct
+            place = self._place(slice_.node, slice_.device)
+            place.put(slice_id, slice_.tenant, slice_.policy, compute_pct, slice_.memory_mib, self.state.at_ms)
 
     def _place(self, node: str, device: str) -> Place:
         devices = self.state.places.setdefault(node, {})

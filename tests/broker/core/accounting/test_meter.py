@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.days import DEVICE_COLUMNS, TENANT_COLUMNS, Day
 from gpupool_broker.core.accounting.meter import Meter, MeterState
 from gpupool_wire.units import Policy
@@ -27,8 +28,6 @@ def test_a_slice_reserves_what_it_holds_as_long_as_it_holds_it(told) -> None:
 
 
 def test_a_resize_counts_from_its_moment(told) -> None:
-    from gpupool_broker.core import facts as f
-
     told.join()
     told.grant(0, pct=40, mib=100)
     told.tell(f.SliceResized(at_ms=told.at(1), slice_id="s", epoch=2, compute_pct=10, memory_mib=300))
@@ -40,8 +39,6 @@ def test_a_resize_counts_from_its_moment(told) -> None:
 
 
 def test_a_stranded_slice_holds_nothing_until_it_is_placed_again(told) -> None:
-    from gpupool_broker.core import facts as f
-
     told.join(devices=2)
     told.grant(0, pct=40)
     told.tell(f.SliceStranded(at_ms=told.at(1), slice_id="s", epoch=2, reason="lost"))
@@ -49,6 +46,51 @@ def test_a_stranded_slice_holds_nothing_until_it_is_placed_again(told) -> None:
     told.end(4)
     held = {day.device: columns(day)["reserved_pct_ms"] for day in told.days(30) if day.tenant}
     assert held == {"g0": 40 * HOUR_MS, "g1": 40 * HOUR_MS}
+
+
+def test_a_paused_slice_holds_its_memory_and_no_compute(told) -> None:
+    told.join()
+    told.grant(0, pct=40, mib=100)
+    told.tell(f.SlicePaused(at_ms=told.at(1), slice_id="s", epoch=2, by="admin", reason="r"))
+    told.tell(f.SliceResumed(at_ms=told.at(4), slice_id="s", epoch=3, by="admin"))
+    told.end(5)
+    tenant = columns(told.days(30)[1])
+    assert tenant["reserved_pct_ms"] == 2 * 40 * HOUR_MS
+    assert tenant["reserved_mib_ms"] == 5 * 100 * HOUR_MS
+
+
+def test_a_slice_paused_while_it_waits_for_a_device_holds_nothing(told) -> None:
+    told.join()
+    told.grant(0, pct=40)
+    told.tell(f.SliceStranded(at_ms=told.at(1), slice_id="s", epoch=2, reason="lost"))
+    told.tell(f.SlicePaused(at_ms=told.at(2), slice_id="s", epoch=3, by="admin", reason="r"))
+    told.tell(f.SliceResumed(at_ms=told.at(3), slice_id="s", epoch=4, by="admin"))
+    told.tell(f.SliceMoved(at_ms=told.at(4), slice_id="s", epoch=5, node="n", device="g0", compute_pct=10))
+    told.end(5)
+    tenant = columns(told.days(30)[1])
+    assert (tenant["held_ms"], tenant["reserved_pct_ms"]) == (2 * HOUR_MS, 50 * HOUR_MS)
+
+
+def test_room_kept_by_a_reservation_is_held_by_its_project(told) -> None:
+    told.join()
+    made = f.ReservationMade(
+        at_ms=told.at(0),
+        reservation_id="r",
+        tenant="t",
+        by="admin",
+        count=1,
+        compute_pct=30,
+        memory_mib=256,
+        start_ms=told.at(1),
+        end_ms=told.at(3),
+        project="p",
+    )
+    told.tell(made)
+    told.tell(f.ReservationHeld(at_ms=told.at(1), reservation_id="r", slice_id="k", node="n", device="g0"))
+    told.end(3, "k")
+    told.tell(f.ReservationEnded(at_ms=told.at(3), reservation_id="r", reason="over"))
+    tenant = told.days(30)[1]
+    assert (tenant.tenant, columns(tenant)["reserved_pct_ms"]) == ("t/p", 60 * HOUR_MS)
 
 
 def test_two_slices_of_a_tenant_hold_one_device_once(told) -> None:
