@@ -74,7 +74,7 @@ def table(report: Json) -> tuple[list[Json], list[Json]]:
     """Return columns and rows of the table, the total last."""
     columns = {column["name"]: column for column in report["columns"]}
     wanted = [columns[name] for name in COLUMNS]
-    heads: list[Json] = [{"name": "key", "label": report["key"], "field": "key", "align": "left", "sortable": True}]
+    heads: list[Json] = [{"name": "key", "label": report["key"], "field": "key", "align": "left"}]
     heads += [
         {
             "name": one["name"],

@@ -36,6 +36,9 @@ body, .q-page { background: var(--ground); color: var(--ink);
 .q-table { font-variant-numeric: tabular-nums; }
 .q-table__card { background: var(--panel) !important; color: var(--ink); box-shadow: none; }
 .q-table th { color: var(--quiet); font-weight: 600; }
+.gp-sums th { white-space: normal; vertical-align: top; line-height: 1.3; }
+.gp-sums th, .gp-sums td { padding: 6px 8px !important; }
+.gp-sums tbody tr:last-child td { font-weight: 600; }
 .q-header .gp-quiet, .q-header .gp-nav { line-height: 28px; }
 .gp-nav a { color: var(--quiet); text-decoration: none; padding: 4px 10px; border-radius: 6px; font-size: 14px; }
 .gp-nav a.gp-here { color: var(--accent); font-weight: 600; }

@@ -144,7 +144,7 @@ def _pooling(report: Report) -> list[tuple[str, str]]:
         said.append(("Pooled", f"{held} GPUs on average, of {up} that were there: {whole - held} saved"))
     if report.total.whole_cents is not None and report.total.total_cents is not None:
         saved = Decimal(report.total.whole_cents - report.total.total_cents).scaleb(-2)
-        said.append(("Saved", f"{saved} {report.currency} against whole GPUs at the same rates"))
+        said.append(("Saved", f"{saved:,} {report.currency} against whole GPUs at the same rates"))
     if report.tenant is None and report.is_energy_measured:
         unheld = rounded(Fraction(report.devices.unheld_mj, MJ_PER_KWH), 3)
         said.append(("The pool's own energy", f"{unheld} kWh of time nobody used, of the parts nobody held"))

@@ -110,7 +110,7 @@ def _draw(report: Json) -> None:
     with ui.element("section").classes("gp-panel"):
         _heading(f"By {report['key'].lower()}")
         columns, rows = report_figures.table(report)
-        ui.table(columns=columns, rows=rows, row_key="key").props("flat dense").classes("w-full")
+        ui.table(columns=columns, rows=rows, row_key="key", pagination=0).props("flat dense").classes("w-full gp-sums")
     with ui.element("section").classes("gp-panel"):
         _heading("About this report")
         for line in report["about"]:
