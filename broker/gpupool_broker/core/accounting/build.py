@@ -92,6 +92,7 @@ class _Collector:
 
     def __init__(self, period: Period, tariff: Tariff, by: str, tenant: str | None) -> None:
         self.period, self.tariff, self.by, self.tenant = period, tariff, by, tenant
+        self.start_ms, self.end_ms = period.start_ms, period.end_ms
         self.segments = segments_of(period, by, tariff.changes())
         self._of_day: dict[int, list[tuple[int, int, int]]] = {}
         #: (tenant, line, model, segment) → sums; and of grants, (tenant, line) → waits.
@@ -129,7 +130,7 @@ class _Collector:
                 self._add_tenant(day, number, columns, first, last)
             else:
                 self._add_device(day, columns)
-        if day.tenant and self.period.start_ms <= day.day * DAY_MS < self.period.end_ms:
+        if day.tenant and self.start_ms <= day.day * DAY_MS < self.end_ms:
             self.held.append(day)
 
     def _add_device(self, day: Day, columns: list[int]) -> None:
@@ -173,8 +174,8 @@ class _Collector:
         return Report(
             name=self.period.name,
             zone=self.period.zone,
-            start_ms=self.period.start_ms,
-            end_ms=self.period.end_ms,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
             counted_ms=counted_ms,
             by=self.by,
             tenant=self.tenant,
@@ -250,7 +251,7 @@ class _Collector:
         devices, notes = self.devices, []
         if not rows:
             notes.append("Nobody held anything in this time.")
-        if counted_ms < self.period.end_ms:
+        if counted_ms < self.end_ms:
             notes.append("The period is not over, or not settled yet: the figures are those counted so far.")
         if not self.tariff.prices:
             notes.append("No prices are set: `gpupool prices set` sets them.")
