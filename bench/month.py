@@ -26,8 +26,9 @@ from bench.month_facts import HOUR_MS, Month
 from bench.recompute import Sums, recompute
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.calendar import Period, period_of
+from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.report import Report
-from gpupool_broker.reports.ledger import Ledger
+from gpupool_broker.reports.ledger import FINE_DAYS, Ledger
 from gpupool_broker.reports.orders import Answer, Make, Place
 from gpupool_broker.store.report_tables import rollup_state, rollups
 from gpupool_broker.store.rollups import open_engine
@@ -97,10 +98,23 @@ def show_sizes(engine: sa.Engine, devices: int, journal_bytes: int) -> None:
         ).one()
         state = connection.scalar(sa.select(sa.func.length(rollup_state.c.record)))
         pages = connection.scalar(sa.text("SELECT sum(pgsize) FROM dbstat WHERE name = 'rollups'"))
-    days = last - first + 1
-    a_day = pages / days / devices
+        records = connection.execute(sa.select(rollups.c.record)).scalars().all()
+    days, whole = last - first + 1, sum(map(len, records))
+    bare = sum(len(msgspec.msgpack.encode(_without_quarters(record))) for record in records)
+    fine = pages / days / devices
+    # A thinned record takes the room of its bytes, and of the page around it as much more as a fine one does.
+    thin = fine * bare / whole
     print(f"journal {journal_bytes / 1e6:.0f} MB; rollups {rows:,} records in {pages / 1e6:.1f} MB; state {state / 1e6:.2f} MB")
-    print(f"{a_day:.0f} bytes a device and day; a year of 1,000 devices, extrapolated: {a_day * 365 * 1000 / 1e9:.2f} GB")
+    kept = FINE_DAYS + (365 - FINE_DAYS) * 24 // 365
+    year = kept * fine + (365 - kept) * thin
+    print(f"{fine:.0f} bytes a device and day, {thin:.0f} without quarter hours. Extrapolated, a year of 1,000 devices: ", end="")
+    print(f"{365 * fine * 1000 / 1e9:.2f} GB with all quarter hours, {year * 1000 / 1e9:.2f} GB with those that are kept")
+
+
+def _without_quarters(record: bytes) -> Day:
+    day = msgspec.msgpack.decode(record, type=Day)
+    day.cells = None
+    return day
 
 
 def main() -> None:

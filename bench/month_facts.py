@@ -1,6 +1,6 @@
 """A month of a pool, as the facts a broker would have journalled: seeded, and valid for a broker to replay.
 
-Nodes of eight devices; slices that come, are resized and go; nodes that fall silent and come back, their slices placed again;
+Nodes of some devices; slices that come, are resized and go; nodes that fall silent and come back, their slices placed again;
 use told every ten minutes (a live broker tells it every ten seconds: sixty times as many facts, the same sums); energy likewise.
 """
 
@@ -59,20 +59,20 @@ class LiveDevice:
 class Month:
     """Makes the facts of a period, in the order of their time."""
 
-    def __init__(self, period: Period, *, tenants: int, devices: int, seed: int) -> None:
+    def __init__(self, period: Period, *, tenants: int, devices: int, seed: int, per_node: int = DEVICES_PER_NODE) -> None:
         self.period = period
         self.random = random.Random(seed)
         self.tenants = [f"team-{n // 2:02}/p{n}" if n % 5 == 0 else f"tenant-{n:02}" for n in range(tenants)]
         self.weights = [1 / (n + 1) for n in range(tenants)]
-        self.devices = [self._device(n) for n in range(devices)]
+        self.devices = [self._device(*divmod(n, per_node)) for n in range(devices)]
         self._numbers = itertools.count(1)
         self._order = itertools.count()
         self._agenda: list[tuple[int, int, str, object]] = []
 
-    def _device(self, number: int) -> LiveDevice:
-        node = number // DEVICES_PER_NODE
+    @staticmethod
+    def _device(node: int, number: int) -> LiveDevice:
         model, memory = MODELS[node % len(MODELS)]
-        info = DeviceInfo(device=f"null{number % DEVICES_PER_NODE}", kind="null", model=model, memory_mib=memory)
+        info = DeviceInfo(device=f"null{number}", kind="null", model=model, memory_mib=memory)
         return LiveDevice(f"node-{node:03}", info)
 
     def facts(self) -> Iterator[f.Fact]:
@@ -99,7 +99,7 @@ class Month:
             yield self._joined(at_ms, node)
 
     def _joined(self, at_ms: int, node: str) -> f.Fact:
-        infos = [device.info for device in self.devices if device.node == node]
+        infos = [device.info for device in self._of(node)]
         return f.NodeJoined(at_ms=at_ms, node=node, door="tcp://127.0.0.1:1", devices=infos)
 
     def _come(self, at_ms: int, device: LiveDevice) -> Iterator[f.Fact]:
@@ -153,7 +153,7 @@ class Month:
     def _fall(self, at_ms: int, node: str) -> Iterator[f.Fact]:
         """A node falls silent; what it held waits until it is back."""
         yield f.NodeLost(at_ms=at_ms, node=node, reason="no beat for 2.5 s")
-        mine = [device for device in self.devices if device.node == node]
+        mine = self._of(node)
         for device in mine:
             for one in device.slices.values():
                 one.epoch += 1
@@ -165,12 +165,19 @@ class Month:
             for when, *rest, subject in self._agenda
         ]
         heapq.heapify(self._agenda)
-        yield self._joined(back_ms, node)
-        for device in mine:
+        self._at(back_ms, "return", node)
+
+    def _return(self, at_ms: int, node: str) -> Iterator[f.Fact]:
+        """A node is back, and has its slices again."""
+        yield self._joined(at_ms, node)
+        for device in self._of(node):
             for one in device.slices.values():
-                one.epoch, one.told_ms = one.epoch + 1, back_ms
-                yield f.SliceMoved(at_ms=back_ms, slice_id=one.slice_id, epoch=one.epoch, node=node, device=device.info.device)
-            device.powered_ms = back_ms
+                one.epoch, one.told_ms = one.epoch + 1, at_ms
+                yield f.SliceMoved(at_ms=at_ms, slice_id=one.slice_id, epoch=one.epoch, node=node, device=device.info.device)
+            device.powered_ms = at_ms
+
+    def _of(self, node: str) -> list[LiveDevice]:
+        return [device for device in self.devices if device.node == node]
 
     @staticmethod
     def _is_of(subject: object, devices: list[LiveDevice]) -> bool:

@@ -21,7 +21,7 @@ RESERVED, MEMORY, USED = Fraction("0.0213"), Fraction("0.0011"), Fraction("0.7")
 
 @pytest.fixture(scope="module")
 def month() -> list[f.Fact]:
-    return list(Month(PERIOD, tenants=6, devices=3, seed=7).facts())
+    return list(Month(PERIOD, tenants=6, devices=4, per_node=2, seed=7).facts())
 
 
 def test_the_month_is_one_a_broker_could_have_had(month) -> None:
