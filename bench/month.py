@@ -30,9 +30,9 @@ from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.report import Report
 from gpupool_broker.reports.ledger import FINE_DAYS, Ledger
 from gpupool_broker.reports.orders import Answer, Make, Place
+from gpupool_broker.store.databases import open_database, sqlite_url
 from gpupool_broker.store.report_tables import rollup_state, rollups
-from gpupool_broker.store.rollups import open_engine
-from gpupool_broker.store.sql import SqlStore, sqlite_url
+from gpupool_broker.store.sql import SqlStore
 
 CHUNK = 20_000
 EXACT = ("held_ms", "reserved_pct_ms", "reserved_mib_ms")
@@ -133,7 +133,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, period: Period, path: Path) -> None:
     month = Month(period, tenants=arguments.tenants, devices=arguments.devices, seed=arguments.seed)
-    store, engine = SqlStore(sqlite_url(path)), open_engine(sqlite_url(path))
+    store, database = SqlStore(sqlite_url(path)), open_database(sqlite_url(path))
     price = f.PriceSet(at_ms=period.start_ms - 3 * HOUR_MS, by="bench", valid_from="2026-01-01", currency="EUR", **PRICE)
     start = time.perf_counter()
     facts = journalled(store, [price, *month.facts()])
@@ -145,10 +145,10 @@ def run(arguments: argparse.Namespace, period: Period, path: Path) -> None:
     journal_bytes = path.stat().st_size
     now_ms = period.end_ms + 2 * HOUR_MS
     start = time.perf_counter()
-    ledger = Ledger(engine, now_ms, keep=True)
+    ledger = Ledger(database, now_ms, keep=True)
     took = time.perf_counter() - start
     print(f"counted in {took:.1f} s: {took / len(facts) * 1e6:.0f} µs a fact")
-    show_sizes(engine, arguments.devices, journal_bytes)
+    show_sizes(database.engine, arguments.devices, journal_bytes)
     place = Place(database=sqlite_url(path), folder=str(path.parent))
     for form, asked in (
         ("json", {"zone": arguments.zone}),
@@ -168,7 +168,7 @@ def run(arguments: argparse.Namespace, period: Period, path: Path) -> None:
         print("  ", one)
     total = report.total
     print(f"total {total.total_cents / 100:,.2f} {report.currency}; whole GPUs instead {total.whole_cents / 100:,.2f}")
-    engine.dispose()
+    database.close()
     store.close()
     if found:
         raise SystemExit(1)

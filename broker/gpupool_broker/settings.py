@@ -42,11 +42,6 @@ class BrokerSettings:
     log_level: str = "info"
 
     @property
-    def database_url(self) -> str:
-        """The store's SQLAlchemy URL."""
-        return self.database or f"sqlite:///{self.folder / 'broker.sqlite'}"
-
-    @property
     def folder(self) -> Path:
         """Where the broker keeps its own files."""
         return self.home / "broker"

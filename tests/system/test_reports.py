@@ -19,7 +19,8 @@ import pytest
 
 from bench.month_facts import Month
 from gpupool_broker.core.accounting.calendar import period_of
-from gpupool_broker.store.sql import SqlStore, sqlite_url
+from gpupool_broker.store.databases import sqlite_url
+from gpupool_broker.store.sql import SqlStore
 from tests.broker.conftest import BrokerProcess, launch, stop
 
 pytestmark = pytest.mark.system

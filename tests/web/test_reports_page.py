@@ -17,7 +17,8 @@ import pytest
 from bench.month_facts import HOUR_MS, Month
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.calendar import period_of
-from gpupool_broker.store.sql import SqlStore, sqlite_url
+from gpupool_broker.store.databases import sqlite_url
+from gpupool_broker.store.sql import SqlStore
 from tests.web.test_browser import CHROMIUM, FLAGS, WAIT_MS, Site, start
 
 pytestmark = [

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from gpupool_broker.core.books import Books
+from gpupool_broker.core.facts import CarbonSet, MonthFrozen, PriceSet
 from gpupool_broker.core.quotas import Held, Quota
 from gpupool_broker.core.shares import Average
 from gpupool_broker.core.state import Node, Reservation, Slice
@@ -33,6 +34,8 @@ KEPT: dict[str, Any] = {
     "quotas.held": dict[str, Held],
     "shares._averages": dict[str, Average],
     "reservations": dict[str, Reservation],
+    "tariff.entries": list[PriceSet | CarbonSet],
+    "tariff.frozen": list[MonthFrozen],
     "elastic": set[str],
     "paused": set[str],
     "gangs": dict[str, list[str]],

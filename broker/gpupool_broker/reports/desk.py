@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gpupool_broker.reports.orders import Answer, Freeze, Make, Order, Place, Tend
-from gpupool_broker.store.rollups import open_engine
+from gpupool_broker.store.databases import open_database
 from gpupool_broker.store.schedules import ScheduleStore
 from gpupool_wire.errors import Conflict, GpupoolError, from_info
 
@@ -40,7 +40,7 @@ class Desk:
 
     def __init__(self, place: Place, wall_ms: Callable[[], int], tend_every_s: float = TEND_EVERY_S) -> None:
         self._place = place
-        self._schedules = ScheduleStore(open_engine(place.database))
+        self._schedules = ScheduleStore(open_database(place.database))
         self._wall_ms = wall_ms
         self._every_s = tend_every_s
         self._one_at_a_time = threading.Lock()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.build import build
 from gpupool_broker.core.accounting.calendar import Period, is_edge_of_month
@@ -20,6 +19,8 @@ from gpupool_broker.core.accounting.meter import Meter
 from gpupool_broker.core.accounting.prices import Tariff
 from gpupool_broker.core.accounting.report import Report
 from gpupool_broker.core.facts import CarbonSet, MonthFrozen, PriceSet
+from gpupool_broker.store.databases import Database
+from gpupool_broker.store.records import Link
 from gpupool_broker.store.rollups import RollupStore
 from gpupool_wire.errors import UsageError
 
@@ -36,8 +37,8 @@ FINE_DAYS: Final = 100
 class Ledger:
     """Counts on when it is made; then gives reports."""
 
-    def __init__(self, engine: sa.Engine, now_ms: int, *, keep: bool = False) -> None:
-        self._store = RollupStore(engine)
+    def __init__(self, database: Database, now_ms: int, *, keep: bool = False) -> None:
+        self._store = RollupStore(database)
         self._counted = self._store.counted()
         self.meter = Meter(self._counted.meter)
         self.tariff = Tariff()
@@ -54,26 +55,28 @@ class Ledger:
         return f"<Ledger, {self._counted.seq} facts, settled to {self.meter.settled_ms} ms>"
 
     def _count_on(self, keep: bool, now_ms: int) -> None:
-        before = seq = self._counted.seq
-        for seq, fact in self._store.facts_after(before):
+        before = self._counted.seq
+        link = first = Link(before, self._counted.crc)
+        for link, fact in self._store.facts_after(first):
             self.meter.take(fact)
             if isinstance(fact, PriceSet | CarbonSet | MonthFrozen):
                 self.tariff.apply(fact)
                 self._counted.entries.append(fact)
-            if seq - before >= CHUNK:
-                self._keep(before, seq)
-                before = seq
+            if link.seq - before >= CHUNK:
+                self._keep(before, link)
+                before = link.seq
         if keep:
             self.meter.pass_time(now_ms - QUIET_MS)
-        if keep or seq - before >= WORTH_KEEPING:
-            self._keep(before, seq)
-        self._counted.seq = seq
+        if keep or link.seq - before >= WORTH_KEEPING:
+            self._keep(before, link)
+        self._counted.seq, self._counted.crc = link
 
-    def _keep(self, before: int, seq: int) -> None:
+    def _keep(self, before: int, link: Link) -> None:
         """Keep what is counted; what another process kept first is the same, so that nothing is lost by leaving it."""
         days = self.meter.days()
         self._open += days
-        if self._store.keep(before, msgspec.structs.replace(self._counted, seq=seq, meter=self.meter.state), days):
+        counted = msgspec.structs.replace(self._counted, seq=link.seq, crc=link.crc, meter=self.meter.state)
+        if self._store.keep(before, counted, days):
             self._open.clear()
 
     def thin(self, now_ms: int) -> int:

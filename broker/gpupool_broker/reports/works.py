@@ -7,8 +7,6 @@ import uuid
 from itertools import islice
 from typing import Final
 
-import sqlalchemy as sa
-
 from gpupool_broker.core.accounting.calendar import Period, period_of
 from gpupool_broker.core.accounting.freezing import FROZEN_BY
 from gpupool_broker.core.accounting.report import Report
@@ -17,7 +15,7 @@ from gpupool_broker.reports.delivery import deliver
 from gpupool_broker.reports.formats import FORMATS, check_format, file_name, render
 from gpupool_broker.reports.ledger import Ledger
 from gpupool_broker.reports.orders import Answer, Freeze, Make, Order, Tend
-from gpupool_broker.store.rollups import open_engine
+from gpupool_broker.store.databases import Database, open_database
 from gpupool_broker.store.schedules import ScheduleStore
 from gpupool_wire.errors import Conflict, GpupoolError
 
@@ -27,25 +25,25 @@ MAX_DUE: Final = 40
 
 def carry_out(order: Order) -> Answer:
     """Carry an order out; an error is the answer too."""
-    engine = open_engine(order.place.database)
+    database = open_database(order.place.database)
     try:
         match order:
             case Make():
-                return _make(engine, order)
+                return _make(database, order)
             case Freeze():
-                return _freeze(engine, order)
+                return _freeze(database, order)
             case Tend():
-                return _tend(engine, order)
+                return _tend(database, order)
         raise AssertionError(f"no rule for {type(order).__name__}")
     except GpupoolError as error:
         return Answer(error=error.to_info())
     finally:
-        engine.dispose()
+        database.close()
 
 
-def _make(engine: sa.Engine, order: Make) -> Answer:
+def _make(database: Database, order: Make) -> Answer:
     check_format(order.format)
-    report = Ledger(engine, order.now_ms).report(period_of(order.period, order.zone), by=order.by, tenant=order.tenant)
+    report = Ledger(database, order.now_ms).report(period_of(order.period, order.zone), by=order.by, tenant=order.tenant)
     return Answer(
         body=render(report, order.format),
         media_type=FORMATS[order.format][1],
@@ -54,8 +52,8 @@ def _make(engine: sa.Engine, order: Make) -> Answer:
     )
 
 
-def _freeze(engine: sa.Engine, order: Freeze) -> Answer:
-    ledger = Ledger(engine, order.now_ms, keep=True)
+def _freeze(database: Database, order: Freeze) -> Answer:
+    ledger = Ledger(database, order.now_ms, keep=True)
     period = period_of(order.month, order.zone)
     if ledger.tariff.frozen_month(order.month, order.zone):
         raise Conflict(f"{order.month} in {order.zone} is frozen already: what changes now is shown as adjustments")
@@ -63,12 +61,12 @@ def _freeze(engine: sa.Engine, order: Freeze) -> Answer:
     if not report.is_complete:
         raise Conflict(f"{order.month} is not over in {order.zone}, or its last quarter hour is not settled: freeze it later")
     body = render(report, "json")
-    ScheduleStore(engine).keep(_made(report, "json", body, order.now_ms, f"frozen-{uuid.uuid4().hex[:12]}"), body, None)
+    ScheduleStore(database).keep(_made(report, "json", body, order.now_ms, f"frozen-{uuid.uuid4().hex[:12]}"), body, None)
     return Answer(sha256=report.sha256(), entries=len(ledger.tariff.entries))
 
 
-def _tend(engine: sa.Engine, order: Tend) -> Answer:
-    ledger, store = Ledger(engine, order.now_ms, keep=True), ScheduleStore(engine)
+def _tend(database: Database, order: Tend) -> Answer:
+    ledger, store = Ledger(database, order.now_ms, keep=True), ScheduleStore(database)
     made = 0
     troubles: list[str] = []
     for schedule in store.schedules():

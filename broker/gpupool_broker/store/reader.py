@@ -29,7 +29,7 @@ class JournalReader:
     def facts(self, after: Link = START) -> Iterator[AnyFact]:
         """Yield every fact after `after`, oldest first. Raises JournalDamaged, with its position, at the first that is none."""
         for row in self.checked(after):
-            yield _fact_of(row)
+            yield fact_of(row)
 
     def checked(self, after: Link, until: int | None = None) -> Iterator[Record]:
         """Yield the records after `after`, up to number `until`, each checked. Raises JournalDamaged."""
@@ -42,7 +42,7 @@ class JournalReader:
         """Return the facts of one slice, oldest first."""
         query = sa.select(journal).where(journal.c.slice_id == slice_id).order_by(journal.c.seq)
         with translated(), self._database.engine.connect() as connection:
-            return [_fact_of(Record(*row)) for row in connection.execute(query)]
+            return [fact_of(Record(*row)) for row in connection.execute(query)]
 
     def faults(self) -> Iterator[JournalDamaged]:
         """Yield everything that is wrong with the journal."""
@@ -77,7 +77,8 @@ class JournalReader:
         return START if row is None else Link(*row)
 
 
-def _fact_of(row: Record) -> AnyFact:
+def fact_of(row: Record) -> AnyFact:
+    """Return the fact of a record; raise JournalDamaged, with its position, where it is none."""
     try:
         return decode_fact(row.record)
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -6,22 +6,18 @@ journal ──seq > state──> Meter ──> rollups + state, one transaction
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.meter import MeterState
-from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet, decode_fact
+from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet
+from gpupool_broker.store.databases import Database
+from gpupool_broker.store.errors import translated
+from gpupool_broker.store.reader import JournalReader, fact_of
+from gpupool_broker.store.records import Link
 from gpupool_broker.store.report_tables import rollup_state, rollups
-from gpupool_broker.store.sql import JournalDamaged, translated
-from gpupool_broker.store.tables import journal
-
-#: Rows fetched from the journal at once.
-FETCH: Final = 5_000
-#: A broker that commits has the database for milliseconds; this is for a slow disk.
-BUSY_S: Final = 10
 
 _record = msgspec.msgpack.Encoder()
 _day: msgspec.msgpack.Decoder[Day] = msgspec.msgpack.Decoder(Day)
@@ -30,7 +26,9 @@ _day: msgspec.msgpack.Decoder[Day] = msgspec.msgpack.Decoder(Day)
 class Counted(msgspec.Struct):
     """How far the journal is counted, and all that is needed to go on."""
 
+    #: The last record that is counted, and its checksum.
     seq: int
+    crc: int
     meter: MeterState
     #: Prices, factors and closings so far, in order.
     entries: list[PriceSet | CarbonSet | MonthFrozen]
@@ -38,17 +36,15 @@ class Counted(msgspec.Struct):
     thinned_day: int = 0
 
 
-def open_engine(url: str) -> sa.Engine:
-    """Return an engine for a second process beside the broker."""
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_S}} if url.startswith("sqlite") else {}
-    return sa.create_engine(url, **options)
-
-
 class RollupStore:
-    """Days and state. The tables are the broker's to make."""
+    """Days and state. The tables are the broker's to make.
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    They are written without the right to the journal: what is in them is derived from it, by whoever counts, to the same figures.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._journal = JournalReader(database)
+        self._engine = database.engine
 
     def counted(self) -> Counted:
         """Return how far the journal is counted; from its beginning where nothing is yet, or where the state cannot be read."""
@@ -60,24 +56,17 @@ class RollupStore:
             except msgspec.MsgspecError:
                 # Of another version: everything is counted again from the journal, to the same figures.
                 self._forget()
-        return Counted(seq=0, meter=MeterState(slices={}, places={}, ended=[], reservations={}), entries=[])
+        return Counted(seq=0, crc=0, meter=MeterState(slices={}, places={}, ended=[], reservations={}), entries=[])
 
     def _forget(self) -> None:
         with translated(), self._engine.begin() as connection:
             connection.execute(sa.delete(rollup_state))
             connection.execute(sa.delete(rollups))
 
-    def facts_after(self, seq: int) -> Iterator[tuple[int, AnyFact]]:
-        """Yield (position, fact) of the journal after a position. Raises JournalDamaged at a record that is missing or none."""
-        query = sa.select(journal.c.seq, journal.c.record).where(journal.c.seq > seq).order_by(journal.c.seq)
-        with translated(), self._engine.connect() as connection:
-            for expected, (at, record) in enumerate(connection.execution_options(yield_per=FETCH).execute(query), start=seq + 1):
-                if at != expected:
-                    raise JournalDamaged(f"record {expected} of the journal is missing (the next is {at})", seq=expected)
-                try:
-                    yield at, decode_fact(record)
-                except (msgspec.MsgspecError, UnicodeError) as error:
-                    raise JournalDamaged(f"record {at} of the journal cannot be read: {error}", seq=at) from error
+    def facts_after(self, link: Link) -> Iterator[tuple[Link, AnyFact]]:
+        """Yield (place in the journal, fact) after a place, checked on the way. Raises JournalDamaged, with its position."""
+        for row in self._journal.checked(link):
+            yield Link(row.seq, row.crc), fact_of(row)
 
     def keep(self, before: int, counted: Counted, days: Sequence[Day]) -> bool:
         """Keep days and state in one transaction; return False where another process has counted on from `before` meanwhile."""

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from gpupool_broker.core.accounting.schedules import MadeReport, Schedule
+from gpupool_broker.store.databases import Database
+from gpupool_broker.store.errors import translated
 from gpupool_broker.store.report_tables import made_reports, report_schedules
-from gpupool_broker.store.sql import translated
 from gpupool_wire.errors import NotFound
 
 #: A list is read by people; older reports are still there by their id.
@@ -18,8 +19,8 @@ MAX_LISTED = 1_000
 class ScheduleStore:
     """Keeps both. Each call is one transaction, so several processes may use it."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
 
     def add(self, schedule: Schedule) -> None:
         """Keep a schedule."""

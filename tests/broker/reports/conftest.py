@@ -13,8 +13,8 @@ from gpupool_broker.core.accounting.calendar import period_of
 from gpupool_broker.core.accounting.report import Report
 from gpupool_broker.reports.ledger import Ledger
 from gpupool_broker.reports.orders import Place
-from gpupool_broker.store.rollups import open_engine
-from gpupool_broker.store.sql import SqlStore, sqlite_url
+from gpupool_broker.store.databases import Database, open_database, sqlite_url
+from gpupool_broker.store.sql import SqlStore
 from gpupool_wire.messages import DeviceInfo
 from gpupool_wire.units import Hold, Policy
 
@@ -86,10 +86,16 @@ def store(url: str) -> Iterator[SqlStore]:
 
 
 @pytest.fixture
-def engine(store: SqlStore, url: str) -> Iterator[sa.Engine]:
-    engine = open_engine(url)
-    yield engine
-    engine.dispose()
+def database(store: SqlStore, url: str) -> Iterator[Database]:
+    """The store's database once more, as the process that makes reports opens it."""
+    database = open_database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def engine(database: Database) -> sa.Engine:
+    return database.engine
 
 
 @pytest.fixture
@@ -98,11 +104,11 @@ def place(url: str, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def ledger(store: SqlStore, engine: sa.Engine) -> Callable[..., Ledger]:
+def ledger(store: SqlStore, database: Database) -> Callable[..., Ledger]:
     """Return a function that counts the journal as of an hour since the first of October."""
 
     def count(hours: float = 24 * 40, **options: bool) -> Ledger:
-        return Ledger(engine, START_MS + int(hours * HOUR_MS), **options)
+        return Ledger(database, START_MS + int(hours * HOUR_MS), **options)
 
     return count
 

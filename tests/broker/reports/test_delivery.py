@@ -65,9 +65,9 @@ def schedule(**changes: object) -> Schedule:
 
 
 @pytest.fixture
-def schedules(store, engine, facts) -> ScheduleStore:
+def schedules(store, database, facts) -> ScheduleStore:
     store.append(facts)
-    return ScheduleStore(engine)
+    return ScheduleStore(database)
 
 
 def tend(place: Place, hours: float):

@@ -10,8 +10,8 @@ from gpupool_broker.core.accounting.calendar import period_of
 from gpupool_broker.core.accounting.freezing import FROZEN_BY
 from gpupool_broker.core.accounting.grid import DAY_MS
 from gpupool_broker.reports.ledger import FINE_DAYS
+from gpupool_broker.store.errors import JournalDamaged
 from gpupool_broker.store.report_tables import rollup_state, rollups
-from gpupool_broker.store.sql import JournalDamaged
 from gpupool_wire.errors import UsageError
 from tests.broker.reports.conftest import HOUR_MS, START_MS
 
@@ -32,7 +32,7 @@ def test_counted_in_pieces_or_at_once_it_is_the_same(store, ledger, facts, engin
 def test_what_was_kept_is_not_counted_again(store, ledger, facts, monkeypatch) -> None:
     store.append(facts)
     first = ledger(keep=True).report(MONTH)
-    monkeypatch.setattr("gpupool_broker.store.rollups.decode_fact", lambda _record: pytest.fail("counted again"))
+    monkeypatch.setattr("gpupool_broker.store.rollups.fact_of", lambda _record: pytest.fail("counted again"))
     assert ledger().report(MONTH) == first
 
 

@@ -47,7 +47,7 @@ class Rates:
         )
 
 
-@dataclass(slots=True)
+@dataclass
 class Tariff:
     """Every price and factor that was entered; of two for the same model and day the later entry holds."""
 
