@@ -27,6 +27,7 @@ from gpupool_agent.core.uplink import Dial, GiveUp, Greet, SendBeat, State, Upli
 from gpupool_agent.core.uplink import Effect as UplinkEffect
 from gpupool_agent.core.usage import Lately, UsageBook
 from gpupool_agent.door import Door, LeaseCheck
+from gpupool_agent.energy import unread
 from gpupool_agent.hosting import Hosting, Lodging
 from gpupool_agent.inventory import Offer
 from gpupool_agent.metrics import Snapshot
@@ -46,6 +47,7 @@ from gpupool_wire.messages import (
     BeatAnswer,
     BrokerToAgent,
     Bye,
+    DeviceEnergy,
     Failed,
     Revoke,
     Shrink,
@@ -71,9 +73,11 @@ class AgentService:
         *,
         worker_command: tuple[str, ...] = WORKER_COMMAND,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        energy: Callable[[int], list[DeviceEnergy]] = unread,
     ) -> None:
         self.settings = settings
         self._now_ns = now_ns
+        self._energy = energy
         self._offers = {offer.name: offer for offer in offers}
         self._is_stopping = False
         self._inbox: deque[tuple[WorkerProcess, ToAgent | Hangs | None]] = deque()
@@ -284,7 +288,8 @@ class AgentService:
                     self._link.send(self._hello(self.settings.join_token if with_join_token else self._state.credential))
                 case SendBeat(seq=seq):
                     self._book.stand(self._lately())
-                    self._link.send(Beat(seq=seq, lost=self._table.lost(now_ns), use=self._book.report(seq)))
+                    lost, use = self._table.lost(now_ns), self._book.report(seq)
+                    self._link.send(Beat(seq=seq, lost=lost, use=use, energy=self._energy(now_ns)))
                 case GiveUp(error=error):
                     self._fail(from_info(error))
             self._broker_was_up = self._uplink.is_up

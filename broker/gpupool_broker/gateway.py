@@ -154,6 +154,7 @@ class Gateway:
                     seq=message.seq,
                     lost=tuple(message.lost),
                     use=tuple(message.use),
+                    energy=tuple(message.energy),
                 )
             case Shrunk(error=error):
                 return e.ShrinkAnswered(

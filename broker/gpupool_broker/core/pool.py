@@ -26,6 +26,7 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.entries import check_entry
 from gpupool_broker.core.admission import HasNoRoom
 from gpupool_broker.core.defrag import Move, plan_defrag
+from gpupool_broker.core.energy import EnergyCounters
 from gpupool_broker.core.lives import Effects, Facts, Outcome, ask_again, assignment_of
 from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.queue import MAX_WAITING, Waiting
@@ -48,6 +49,7 @@ class Pool(Reserving):
         self._heard_ms: dict[str, int] = {}
         self._heard_at_ms: dict[str, int] = {}
         self.shrinks = Shrinks()
+        self._energy = EnergyCounters()
         #: Moves that an admin has asked for and that are not made yet.
         self._moves: deque[Move] = deque()
 
@@ -96,7 +98,7 @@ class Pool(Reserving):
         if node is None or not node.is_up:
             return [], [e.GreetAnew(caller=event.caller, node=event.node)]
         self._heard_ms[event.node], self._heard_at_ms[event.node] = event.now_ms, event.at_ms
-        facts: Facts = []
+        facts: Facts = self._energy.told(event.node, event.energy, event.now_ms, event.at_ms)
         effects: Effects = [e.AnswerBeat(caller=event.caller, seq=event.seq)]
         for use in event.use:
             facts += self._use(use, event)

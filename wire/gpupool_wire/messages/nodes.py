@@ -118,12 +118,20 @@ class LinkLost(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     reason: Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 
 
+class DeviceEnergy(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a board's own energy counter reads, in millijoules since its driver was loaded."""
+
+    device: Name
+    energy_mj: Count
+
+
 class Beat(Message, frozen=True, kw_only=True):
     """The agent lives; with it, what changed since the last beat."""
 
     seq: Count
     lost: list[LinkLost] = []
     use: list[SliceUse] = []
+    energy: list[DeviceEnergy] = []
 
 
 class BeatAnswer(Message, frozen=True, kw_only=True):
