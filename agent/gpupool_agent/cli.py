@@ -38,6 +38,10 @@ def agent(
         str, typer.Option(help='Memory the CPU offers, such as "8GiB"; half of it if not given.', envvar="GPUPOOL_CPU_MEMORY")
     ] = "",
     null: Annotated[int, typer.Option(help="Null devices to offer (for scale tests).", min=0, max=64, envvar="GPUPOOL_NULL")] = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of this node, for requests that want it (zone=a, tflops=60). May be repeated."),
+    ] = None,
     worker_overhead: Annotated[
         str, typer.Option(help="Memory booked beside every slice of a GPU for its worker.", envvar="GPUPOOL_WORKER_OVERHEAD")
     ] = "",
@@ -84,6 +88,7 @@ def agent(
             devices=tuple(device or ()),
             cpu_memory=cpu_memory,
             null_devices=null,
+            labels=tuple(label or ()),
             worker_overhead=worker_overhead,
             model_cache=model_cache,
             home=home,

@@ -82,10 +82,14 @@ def _cuda_offer(gpu: Gpu, worker_overhead_mib: int | None) -> Offer:
         model=gpu.model,
         memory_mib=gpu.memory_mib,
         worker_overhead_mib=CUDA_WORKER_MIB if worker_overhead_mib is None else worker_overhead_mib,
-        labels={"uuid": gpu.uuid},
+        labels={name: value for name, value in _labels(gpu) if value},
     )
     # By UUID: CUDA's own numbering (fastest first) and NVML's (by PCI bus) differ.
     return Offer(info=info, index=0, environment={"CUDA_VISIBLE_DEVICES": gpu.uuid})
+
+
+def _labels(gpu: Gpu) -> tuple[tuple[str, str], ...]:
+    return ("uuid", gpu.uuid), ("compute_capability", gpu.compute_capability), ("driver", gpu.driver)
 
 
 def _cpu_offer(memory_mib: int | None) -> Offer:

@@ -302,6 +302,7 @@ class AgentService:
             devices=[offer.info for offer in self._offers.values()],
             door=self.advertised.url,
             held=self._table.held(),
+            labels=self.settings.labels,
         )
 
     # ── parts ──────

@@ -17,6 +17,8 @@ DEFAULT_BIND = f"127.0.0.1:{DOOR_PORT}"
 DEFAULT_METRICS = f"127.0.0.1:{AGENT_METRICS_PORT}"
 DEFAULT_WORKER_PORTS = f"{WORKER_PORTS.start}-{WORKER_PORTS.stop - 1}"
 DEFAULT_MODEL_CACHE = "8GiB"
+#: As long as Kubernetes allows: longer than any name people type, short enough for a table.
+MAX_LABEL_CHARS = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class AgentSettings:
     #: None offers half of the machine's memory.
     cpu_memory_mib: int | None
     null_devices: int
+    #: What requests may want of the node; a label of a device goes before one of its node.
+    labels: dict[str, str]
     #: Booked beside every slice of a GPU; None takes the default.
     worker_overhead_mib: int | None
     model_cache_bytes: int
@@ -66,6 +70,7 @@ def agent_settings(
     devices: tuple[str, ...] = (),
     cpu_memory: str = "",
     null_devices: int = 0,
+    labels: tuple[str, ...] = (),
     worker_overhead: str = "",
     model_cache: str = DEFAULT_MODEL_CACHE,
     home: Path | None = None,
@@ -94,12 +99,26 @@ def agent_settings(
         devices=devices,
         cpu_memory_mib=parse_memory(cpu_memory) if cpu_memory else None,
         null_devices=null_devices,
+        labels=parse_labels(labels),
         worker_overhead_mib=parse_memory(worker_overhead) if worker_overhead else None,
         model_cache_bytes=parse_memory(model_cache) * 1024 * 1024,
         home=home or state_home(),
         metrics=check_bind(parse_address(metrics, AGENT_METRICS_PORT), insecure=insecure) if metrics != "none" else None,
         ready_file=ready_file,
     )
+
+
+def parse_labels(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return labels written as NAME=VALUE; raise UsageError for what is none, is named twice, or is too long."""
+    labels: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value) or len(name) > MAX_LABEL_CHARS or len(value) > MAX_LABEL_CHARS:
+            raise UsageError(f"--label {text[:80]!r}: write NAME=VALUE, each with 1 to {MAX_LABEL_CHARS} characters")
+        if name in labels:
+            raise UsageError(f"--label {name} is given twice: {labels[name]} and {value}")
+        labels[name] = value
+    return labels
 
 
 def parse_ports(text: str) -> tuple[int, int]:

@@ -26,6 +26,9 @@ class Gpu:
     uuid: str
     model: str
     memory_mib: int
+    #: CUDA compute capability ("9.0") and driver version; empty where NVML does not tell.
+    compute_capability: str = ""
+    driver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class Nvml:
     def gpus(self) -> list[Gpu]:
         """Return the GPUs of this machine; a GPU whose name or memory NVML cannot tell is left out with a warning."""
         found: list[Gpu] = []
+        driver = _text(self._ask(self._nvml.nvmlSystemGetDriverVersion) or "")
         for index, handle in enumerate(self._handles):
             uuid = self._ask(self._nvml.nvmlDeviceGetUUID, handle)
             model = self._ask(self._nvml.nvmlDeviceGetName, handle)
@@ -60,7 +64,17 @@ class Nvml:
             if uuid is None or model is None or memory is None or memory.total < MIB:
                 log.warning("GPU %d is left out: NVML does not tell its name and memory", index)
                 continue
-            found.append(Gpu(index=index, uuid=_text(uuid), model=_text(model), memory_mib=memory.total // MIB))
+            capability = self._ask(self._nvml.nvmlDeviceGetCudaComputeCapability, handle)
+            found.append(
+                Gpu(
+                    index=index,
+                    uuid=_text(uuid),
+                    model=_text(model),
+                    memory_mib=memory.total // MIB,
+                    compute_capability="" if capability is None else ".".join(map(str, capability)),
+                    driver=driver,
+                )
+            )
         return found
 
     def sample(self) -> list[GpuSample]:

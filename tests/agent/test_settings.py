@@ -62,3 +62,21 @@ def test_several_brokers_are_tried_in_the_order_they_are_named() -> None:
     assert [broker.url for broker in brokers] == [f"curve://{key}@one:1", "tcp://two:7100", "tcp://three:3"]
     with pytest.raises(UsageError, match="names no address"):
         agent_settings(broker=" , ")
+
+
+def test_labels_of_a_node() -> None:
+    assert agent_settings(labels=("zone=a", "tflops=60")).labels == {"zone": "a", "tflops": "60"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("zone",), "NAME=VALUE"),
+        (("=a",), "NAME=VALUE"),
+        (("zone=" + "x" * 64,), "63 characters"),
+        (("a=1", "a=2"), "given twice"),
+    ],
+)
+def test_impossible_labels_are_refused(labels: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        agent_settings(labels=labels)

@@ -37,6 +37,12 @@ class FakeNvml(types.SimpleNamespace):
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index
 
+    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
+        return b"570.86.15"
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> list[int]:  # noqa: N802
+        return [9, 0]
+
     def nvmlDeviceGetUUID(self, handle: int) -> str | bytes:  # noqa: N802
         return f"GPU-{handle}" if handle else b"GPU-0"
 
@@ -77,6 +83,7 @@ def test_gpus_are_named(fake_nvml: FakeNvml) -> None:
     assert nvml is not None
     (gpu,) = nvml.gpus()  # the other does not tell its memory
     assert (gpu.index, gpu.uuid, gpu.model, gpu.memory_mib) == (0, "GPU-0", "Board 0", 80 * 1024)
+    assert (gpu.compute_capability, gpu.driver) == ("9.0", "570.86.15")
 
 
 def test_what_a_board_does_not_tell_is_none(fake_nvml: FakeNvml) -> None:
