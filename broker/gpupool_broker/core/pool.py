@@ -15,7 +15,6 @@ Life of a slice:   requested ──> live ──> released | expired | lost
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
 
@@ -25,23 +24,22 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.entries import check_entry
 from gpupool_broker.core.admission import HasNoRoom
-from gpupool_broker.core.defrag import Move, plan_defrag
 from gpupool_broker.core.energy import EnergyCounters
-from gpupool_broker.core.lives import Effects, Facts, Outcome, ask_again, assignment_of
+from gpupool_broker.core.lives import Effects, Facts, Outcome, assignment_of
 from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.queue import MAX_WAITING, Waiting
 from gpupool_broker.core.quotas import Quota
-from gpupool_broker.core.reserving import Reserving
-from gpupool_broker.core.scheduling import SCHEDULER, Rules
+from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.core.shrinks import Shrinks
-from gpupool_broker.core.state import Reservation, SliceState
+from gpupool_broker.core.state import SliceState
+from gpupool_broker.core.steering import Steering
 from gpupool_broker.core.wants import Want, want_of
 from gpupool_wire.errors import Conflict, GpupoolError, NotFound, SliceRefused
 from gpupool_wire.limits import AGENT_LOST_S
 from gpupool_wire.messages import Assignment
 
 
-class Pool(Reserving):
+class Pool(Steering):
     """The books, the queue, and the decisions: `handle` is the door for events, the books' `apply` the door for facts."""
 
     def __init__(self, ids: Callable[[], str], placer: Placer | None = None, rules: Rules | None = None) -> None:
@@ -50,8 +48,6 @@ class Pool(Reserving):
         self._heard_at_ms: dict[str, int] = {}
         self.shrinks = Shrinks()
         self._energy = EnergyCounters()
-        #: Moves that an admin has asked for and that are not made yet.
-        self._moves: deque[Move] = deque()
 
     def __repr__(self) -> str:
         up = sum(node.is_up for node in self.nodes.values())
@@ -169,91 +165,11 @@ class Pool(Reserving):
             self.waiting.remove(waiting)
         return [], []
 
-    @_handle.register
-    def _on_pause_requested(self, event: e.PauseRequested) -> Outcome:
-        if event.request_id in self._answers:
-            return [], [self._answer(event.caller, event.slice_id, event.tenant)]
-        try:
-            slice_ = self._owned(event.slice_id, event.tenant)
-            if slice_.paused_by and slice_.paused_by != SCHEDULER:
-                raise Conflict(f"slice {event.slice_id} is paused already, by {slice_.paused_by}")
-        except GpupoolError as error:
-            return [], [e.AnswerError(caller=event.caller, error=error)]
-        facts, effects = self._pause(slice_, event, event.by, "asked for", event.request_id)
-        return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
-
-    @_handle.register
-    def _on_resume_requested(self, event: e.ResumeRequested) -> Outcome:
-        if event.request_id in self._answers:
-            return [], [self._answer(event.caller, event.slice_id, event.tenant)]
-        try:
-            slice_ = self._owned(event.slice_id, event.tenant)
-            if not slice_.paused_by:
-                raise Conflict(f"slice {event.slice_id} is not paused")
-            self.quotas.check(slice_.account, slice_.compute_pct, 0, 0)
-            open_pct = self._device_of(slice_).open_pct
-            if open_pct < slice_.compute_pct:
-                raise SliceRefused(
-                    f"slice {event.slice_id} needs {slice_.compute_pct} % to go on; {slice_.device} on {slice_.node} has "
-                    f"{open_pct} % now: it goes on by itself where the scheduler paused it, else try again later",
-                    compute_pct=slice_.compute_pct,
-                    compute_free_pct=open_pct,
-                )
-        except GpupoolError as error:
-            return [], [e.AnswerError(caller=event.caller, error=error)]
-        facts, effects = self._resume(slice_, event, event.by, event.request_id)
-        return facts, [*effects, e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)]
-
-    @_handle.register
-    def _on_defrag_requested(self, event: e.DefragRequested) -> Outcome:
-        plan = plan_defrag(self, event.at_most_pct)
-        self._moves.extend(plan.moves)
-        return [], [e.AnswerDone(caller=event.caller, value=plan)]
-
-    def _move_one(self, event: e.Ticked) -> Outcome | None:
-        """Make the next planned move of an idle slice, if it still stands where it did and has room where it goes."""
-        while self._moves:
-            move = self._moves.popleft()
-            slice_, node = self.slices.get(move.slice_id), self.nodes.get(move.plan.node)
-            is_there = slice_ is not None and (slice_.node, slice_.device) == (move.from_node, move.from_device)
-            if slice_ is None or node is None or not is_there or slice_.state is not SliceState.LIVE or not node.takes_slices:
-                continue
-            device = node.devices.get(move.plan.device)
-            if device and device.open_pct >= slice_.compute_pct and ask_again(slice_).fits(device):
-                return self._move(slice_, move.plan, event, "idle slices are moved together")
-        return None
-
-    @_handle.register
-    def _on_reservation_requested(self, event: e.ReservationRequested) -> Outcome:
-        if known := self._answers.get(event.request_id):
-            return [], [e.AnswerDone(caller=event.caller, value=known)]
-        wanted = Reservation(
-            reservation_id=self._new_id(),
-            tenant=event.tenant,
-            project=event.project,
-            count=event.count,
-            compute_pct=event.compute_pct,
-            memory_mib=event.memory_mib,
-            kind=event.kind,
-            start_ms=event.start_at_ms,
-            end_ms=event.end_at_ms,
-            by=event.by,
-        )
-        try:
-            self.check_reservation(wanted, event.at_ms)
-        except GpupoolError as error:
-            return [], [e.AnswerError(caller=event.caller, error=error)]
-        fact = f.ReservationMade(at_ms=event.at_ms, request_id=event.request_id, **dataclasses.asdict(wanted))
-        return [fact], [e.AnswerDone(caller=event.caller, value=wanted.reservation_id)]
-
-    @_handle.register
-    def _on_reservation_cancelled(self, event: e.ReservationCancelled) -> Outcome:
-        reservation = self.reservations.get(event.reservation_id)
-        if reservation is None:
-            error = NotFound(f"there is no reservation {event.reservation_id[:64]} (any more)")
-            return [], [e.AnswerError(caller=event.caller, error=error)]
-        facts = self.end_reservation(reservation, event, f"cancelled by {event.by}")
-        return facts, [e.AnswerDone(caller=event.caller, value=event.reservation_id)]
+    _handle.register(e.PauseRequested, Steering.on_pause_requested)
+    _handle.register(e.ResumeRequested, Steering.on_resume_requested)
+    _handle.register(e.ReservationRequested, Steering.on_reservation_requested)
+    _handle.register(e.ReservationCancelled, Steering.on_reservation_cancelled)
+    _handle.register(e.DefragRequested, Steering.on_defrag_requested)
 
     @_handle.register
     def _on_resize_requested(self, event: e.ResizeRequested) -> Outcome:
@@ -393,12 +309,6 @@ class Pool(Reserving):
         if slice_ is None or not slice_.gang or slice_.tenant != event.tenant:
             return self._answer(event.caller, known, event.tenant)
         return e.AnswerGang(caller=event.caller, gang_id=slice_.gang, slice_ids=tuple(self.gangs[slice_.gang]))
-
-    def _answer(self, caller: e.Caller, slice_id: str, tenant: str | None) -> e.Effect:
-        slice_ = self.slices.get(slice_id)
-        if slice_ is None or (tenant is not None and slice_.tenant != tenant):
-            return e.AnswerError(caller=caller, error=NotFound(f"there is no slice {slice_id}", slice_id=slice_id))
-        return e.AnswerSlice(caller=caller, slice_id=slice_id)
 
     def heard_at_ms(self, node: str) -> int | None:
         """Return the wall time a node was last heard at; None where that was before this broker started."""
