@@ -174,3 +174,15 @@ def test_a_queue_of_100_000_unlike_requests_stays_quick() -> None:
     assert len(list(queue.in_order(lambda account: (0.0,)))) == 99_900
     assert len(list(queue.overdue(60_000))) == 99_900
     assert len(queue) == 0
+
+
+def test_a_wall_clock_that_goes_backwards_changes_no_standing(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request(80))
+    driver.now_ms += 3_600_000
+    driver.release(slice_id)
+    before = driver.pool.standing("t")
+    back = {"now_ms": driver.now_ms + 1, "at_ms": 1_600_000_000_000}
+    driver.send(e.Ticked(**back))
+    assert driver.pool.standing("t") == before
+    assert driver.replayed().shares.standing("t", None, 1_600_000_000_000) == before[0]
