@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from gpupool_broker.core.lives import Lives
-from gpupool_broker.core.placement import Ask, NoRoom, Plan, place_gang, roomiest
+from gpupool_broker.core.placement import Ask, NoRoom, Plan, place_gang
 from gpupool_broker.core.state import Device, Node, Slice, SliceState
 from gpupool_broker.core.wants import Want
 from gpupool_wire.errors import NotFound, SliceRefused
@@ -107,10 +107,10 @@ class Admission(Lives):
     def claimable(self, want: Want) -> frozenset[tuple[str, str]]:
         """Return the devices that come nearest to having room for a request: what may be kept for it."""
         try:
-            devices = roomiest(self.constrained(want), want.count, self._open_nodes())
+            spots = self.placer.nearest(self.constrained(want), want.count)
         except NotFound:
             return frozenset()
-        return frozenset((device.node, device.info.device) for device in devices)
+        return frozenset((device.node, device.info.device) for _, device in spots)
 
     def _open_nodes(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.takes_slices]

@@ -21,7 +21,7 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.admission import Admission, Claim, HasNoRoom, Place
 from gpupool_broker.core.elastic import grown, shrink
 from gpupool_broker.core.lives import Effects, Facts, Outcome, first_assignment
-from gpupool_broker.core.placement import Placer, has_room, spots_of
+from gpupool_broker.core.placement import Placer, has_room
 from gpupool_broker.core.preemption import Sacrifice, least_sacrifices, may_take
 from gpupool_broker.core.queue import Queue, Waiting
 from gpupool_broker.core.quotas import path_of
@@ -31,6 +31,10 @@ from gpupool_wire.errors import GpupoolError, SliceRefused
 
 #: Groups of the queue that are tried in one look at it.
 BACKFILL_DEPTH = 500
+#: Devices on which somebody might have to give way that are weighed for one request: those nearest to having room.
+MAX_WEIGHED = 500
+#: Requests for which that is done in one look at the queue.
+MAX_RECLAIMS = 4
 #: What no opening lets in is tried again after this: minimum times end without an event.
 RETRY_MS = 1_000
 #: Idle compute is given to elastic slices once it has been idle for this long, so that sizes do not flutter.
@@ -169,12 +173,14 @@ class Scheduling(Admission):
             self.look_again()
         if not len(self.waiting) or (self._seen_openings == self.openings and event.now_ms < self._look_again_ms):
             return [], effects
+        reclaims = 0
         for waiting, _ in zip(self.waiting.heads(self.standing), range(BACKFILL_DEPTH), strict=False):
             try:
                 places = self.admit(waiting.want, event.at_ms, waiting.request_id)
             except HasNoRoom as error:
                 waiting.reason = error.message
-                if outcome := self._make_room(waiting, event):
+                reclaims += 1
+                if reclaims <= MAX_RECLAIMS and (outcome := self._make_room(waiting, event)):
                     return outcome[0], [*effects, *outcome[1]]
                 if error.details.get("can_ever_fit"):
                     self._keep_for(waiting)
@@ -220,7 +226,7 @@ class Scheduling(Admission):
         ask = self.constrained(want)
         if self.claim and self.claim.request_id != request_id:
             ask = dataclasses.replace(ask, avoid_devices=ask.avoid_devices | self.claim.devices)
-        spots = [spot for node in self._open_nodes() for spot in spots_of(ask, node)]
+        spots = self.placer.nearest(ask, max(MAX_WEIGHED, want.count))
         full = [spot for spot in spots if not has_room(ask, spot)]
         missing = want.count - (len(spots) - len(full))
         return least_sacrifices(full, want, missing, lambda device: self._victims(device, want, now_ms)) if missing > 0 else []

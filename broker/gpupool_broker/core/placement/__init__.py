@@ -9,7 +9,7 @@ The policies of both are the same words (`POLICIES`); `fgd` and `fgd+` learn the
 from __future__ import annotations
 
 from gpupool_broker.core.placement.asks import NULL_KIND, WHOLE_PCT, Ask, NoRoom, Plan, meets, rating_of
-from gpupool_broker.core.placement.gangs import has_room, place_gang, roomiest, spots_of
+from gpupool_broker.core.placement.gangs import has_room, place_gang, spots_of
 from gpupool_broker.core.placement.placer import Placer
 from gpupool_broker.core.placement.policies import DEFAULT_POLICY, POLICIES
 from gpupool_broker.core.placement.scan import place
@@ -30,6 +30,5 @@ __all__ = [
     "place",
     "place_gang",
     "rating_of",
-    "roomiest",
     "spots_of",
 ]

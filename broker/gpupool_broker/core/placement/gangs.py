@@ -30,13 +30,6 @@ def place_gang(ask: Ask, count: int, arrange: Arrange, nodes: Iterable[Node]) ->
     return [Plan(node=device.node, device=device.info.device, compute_pct=share) for share, device in chosen]
 
 
-def roomiest(ask: Ask, count: int, nodes: Iterable[Node]) -> list[Device]:
-    """Return the devices that come nearest to having room for a request that has none."""
-    spots = [spot for node in nodes for spot in spots_of(ask, node)]
-    spots.sort(key=lambda spot: (-min(spot[1].open_pct, spot[0]), -free_mib(spot[1]), spot[1].node, spot[1].info.device))
-    return [device for _, device in spots[:count]]
-
-
 def spots_of(ask: Ask, node: Node) -> list[Spot]:
     """Return the devices of a node that could host a request when empty, each with the share it takes there."""
     needs, spots = ask.needs(), []

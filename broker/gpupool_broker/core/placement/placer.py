@@ -13,7 +13,7 @@ from random import Random
 
 from gpupool_broker.core.placement.asks import WHOLE_PCT, Ask, Needs, NoRoom, Plan, meets, rating_of
 from gpupool_broker.core.placement.policies import DEFAULT_POLICY, POLICIES, Order
-from gpupool_broker.core.placement.refusals import explain
+from gpupool_broker.core.placement.refusals import explain, offer_mib
 from gpupool_broker.core.placement.scan import refuse
 from gpupool_broker.core.placement.view import Choice, Rest, View, rest_of
 from gpupool_broker.core.placement.workload import Workload
@@ -106,6 +106,23 @@ class Placer:
         finally:
             for view, held in avoided:
                 view.put_back(*held)
+
+    def nearest(self, ask: Ask, at_most: int) -> list[tuple[int, Device]]:
+        """Return the devices that come nearest to having room for a request, most compute free first, each with its share.
+
+        Only those that could host it when empty.
+        """
+        found: list[tuple[int, Device]] = []
+        for needs, view in self._where(ask):
+            share = ask.share_pct(needs[-1])
+            rows = (rest for level in reversed(view.levels) for rest in reversed(level))
+            for _, node, name, _ in rows:
+                device = self._devices[node, name]
+                if not ask.avoids(node, name) and ask.memory_mib <= offer_mib(device):
+                    found.append((share, device))
+                if len(found) == at_most:
+                    return found
+        return found
 
     def _choose(self, ask: Ask, where: Where) -> Plan | None:
         best: tuple[Choice, int] | None = None
