@@ -23,6 +23,7 @@ from bench.programs.allocations import DEVICES_A_NODE
 from gpupool.rest import RestClient
 from gpupool_broker.core import events as e
 from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.wants import want_of
 from gpupool_wire.messages import DeviceInfo, RequestSlice
 
 A_NODE = 8
@@ -63,6 +64,17 @@ def decide(pool: Pool, requests: Iterator[e.SliceRequested], count: int) -> list
     return took
 
 
+def place(pool: Pool, requests: Iterator[e.SliceRequested], count: int) -> list[float]:
+    """Look for places for so many requests, and grant none; return the seconds each took."""
+    took = []
+    for event in itertools.islice(requests, count):
+        ask = want_of(event.request, event.tenant).ask
+        start = time.perf_counter()
+        pool.placer.find(ask)
+        took.append(time.perf_counter() - start)
+    return took
+
+
 def show(what: str, took: list[float]) -> None:
     """Print the middle and the tail of times."""
     row = sorted(took)
@@ -81,6 +93,7 @@ def measure_core(devices: int, slices: int) -> None:
         while 100 * devices * percent / 100 > sum(held.compute_pct for held in pool.quotas.held.values()):
             decide(pool, requests, 500)
         show(f"{percent:3d} % full, {len(pool.slices)} slices", decide(pool, requests, TIMED))
+    show("     placement alone", place(pool, requests, TIMED))
     print(f"  {(process.memory_info().rss - before) / 2**20:.0f} MiB for {len(pool.slices)} slices")
     pool, requests = filled(nodes, rng)
     one = (e.SliceRequested(now_ms=0, at_ms=0, caller=0, tenant="t", holder="", request=r) for r in small_requests())

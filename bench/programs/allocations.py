@@ -54,19 +54,15 @@ class Nodes:
             socket.recv_multipart()
             self.sockets.append(socket)
         self._seq = 0
-        self._beat_at = 0.0
+        self._beat_at = time.perf_counter()
 
-    def beat(self, now: float) -> None:
-        """Say that all are alive, where it is time."""
-        if now >= self._beat_at:
-            self._seq, self._beat_at = self._seq + 1, now + BEAT_S / 2
-            message = encode(Beat(seq=self._seq))
-            for socket in self.sockets:
-                socket.send_multipart(message)
-
-    def drain(self) -> None:
-        """Throw away what has arrived."""
-        for socket in self.sockets:
+    def turn(self, now: float) -> None:
+        """Let the next node beat where it is due, each once a second, and throw away what it was told."""
+        while now >= self._beat_at:
+            self._beat_at += BEAT_S / len(self.sockets)
+            self._seq += 1
+            socket = self.sockets[self._seq % len(self.sockets)]
+            socket.send_multipart(encode(Beat(seq=self._seq)))
             try:
                 while True:
                     socket.recv_multipart(zmq.NOBLOCK)
@@ -127,12 +123,12 @@ def run(nodes: Nodes, callers: Callers, seconds: float, rate: float | None) -> f
     poller = zmq.Poller()
     poller.register(callers.socket, zmq.POLLIN)
     start = time.perf_counter()
-    counted_from, sent, drained_at = start + WARM_S, 0, start
+    counted_from, sent = start + WARM_S, 0
     while (now := time.perf_counter()) < start + WARM_S + seconds:
         if counted_from and now >= counted_from:
             callers.latencies.clear()
             counted_from, start_counting = 0.0, now
-        nodes.beat(now)
+        nodes.turn(now)
         if rate is None:
             while callers.under_way < WINDOW:
                 callers.ask(now)
@@ -142,9 +138,6 @@ def run(nodes: Nodes, callers: Callers, seconds: float, rate: float | None) -> f
                 sent += 1
         poller.poll(1)
         callers.hear()
-        if now - drained_at > 0.1:
-            nodes.drain()
-            drained_at = now
     return time.perf_counter() - start_counting
 
 

@@ -60,6 +60,7 @@ class Held:
         return self.compute_pct - self.surplus_pct
 
 
+_NO_QUOTA, _NOTHING = Quota(), Held()
 #: Dimension, its name for people, its unit.
 _DIMENSIONS = (("compute_pct", "compute", " %"), ("memory_mib", "memory", " MiB"), ("slices", "slices", ""))
 
@@ -82,11 +83,11 @@ class Quotas:
 
     def of(self, account: str) -> Quota:
         """Return an account's quota."""
-        return self.limits.get(account, Quota())
+        return self.limits.get(account, _NO_QUOTA)
 
     def holds(self, account: str) -> Held:
-        """Return what an account holds."""
-        return self.held.get(account, Held())
+        """Return what an account holds; not to be changed."""
+        return self.held.get(account, _NOTHING)
 
     def count(self, account: str, compute_pct: int, memory_mib: int, slices: int, surplus_pct: int = 0) -> None:
         """Count what an account and its tenant hold more, or less; who holds nothing is forgotten."""
