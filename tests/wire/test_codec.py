@@ -71,6 +71,7 @@ def test_tensor_frames_follow_the_header_untouched() -> None:
         {"project": "a/b"},
         {"count": 0},
         {"models": ["m"] * 17},
+        {"node_labels": {"zone": "x" * 10_000}},
         {"compute_pct": 101},
         {"compute_pct": 0.9999},
         {"compute_pct": "10"},

@@ -26,6 +26,7 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Key = Annotated[str, Meta(max_length=512)]
 #: A project within a tenant; its account is "tenant/project".
 Project = Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern="^[^/]*$")]
+LabelValue = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 #: Models, labels and versions one request may name.
 MAX_CONSTRAINTS = 16
 

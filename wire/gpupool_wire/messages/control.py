@@ -14,6 +14,7 @@ from gpupool_wire.messages.common import (
     Epoch,
     Failed,
     Key,
+    LabelValue,
     Memory,
     Message,
     Name,
@@ -70,9 +71,9 @@ class RequestSlice(Message, frozen=True, kw_only=True):
     #: Any of these GPU models.
     models: Annotated[list[Name], Meta(max_length=MAX_CONSTRAINTS)] = []
     #: Labels of the device or its node.
-    node_labels: Annotated[dict[Name, str], Meta(max_length=MAX_CONSTRAINTS)] = {}
+    node_labels: Annotated[dict[Name, LabelValue], Meta(max_length=MAX_CONSTRAINTS)] = {}
     #: Labels that are versions, such as driver or compute_capability.
-    at_least: Annotated[dict[Name, str], Meta(max_length=MAX_CONSTRAINTS)] = {}
+    at_least: Annotated[dict[Name, LabelValue], Meta(max_length=MAX_CONSTRAINTS)] = {}
     #: On the node of this slice.
     near: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
     #: Apart from the account's slices with the same label.
