@@ -36,7 +36,7 @@ TIMED = 2_000
 def filled(nodes: int, rng: random.Random) -> tuple[Pool, Iterator[e.SliceRequested]]:
     """Return a pool of null devices, and requests without end."""
     ids = itertools.count()
-    pool = Pool(lambda: f"s{next(ids)}")
+    pool = Pool(lambda: str(next(ids)))
     for number in range(nodes):
         devices = tuple(DeviceInfo(device=f"null{i}", kind="null", model="null", memory_mib=MEMORY_MIB) for i in range(A_NODE))
         greeted = e.AgentGreeted(now_ms=0, at_ms=0, caller=number, node=f"node-{number}", door="d", devices=devices)

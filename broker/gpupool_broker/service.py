@@ -375,14 +375,14 @@ class Broker:
 
 
 def new_ids() -> Callable[[], str]:
-    """Return a source of ids, 48 random bits each, that asks the system for randomness once in a while: that costs 10 µs."""
+    """Return a source of ends for ids, 48 random bits each. It asks the system for many at once: asking costs 10 µs."""
     drawn: list[str] = []
 
     def new_id() -> str:
         if not drawn:
             pool = os.urandom(6 * IDS_DRAWN).hex()
             drawn.extend(pool[at : at + 12] for at in range(0, len(pool), 12))
-        return f"s-{drawn.pop()}"
+        return f"-{drawn.pop()}"
 
     return new_id
 

@@ -37,7 +37,7 @@ class PoolDriver:
 
     def __init__(self, policy: str = DEFAULT_POLICY, rules: Rules | None = None) -> None:
         numbers = itertools.count(1)
-        self.pool = Pool(lambda: f"s{next(numbers)}", Placer(policy), rules)
+        self.pool = Pool(lambda: str(next(numbers)), Placer(policy), rules)
         self.journal: list[f.Fact] = []
         self.now_ms = 1_000
         self._callers = itertools.count(1)

@@ -89,7 +89,7 @@ class Reserving(Scheduling):
         held = f.ReservationHeld(
             at_ms=event.at_ms,
             reservation_id=reservation.reservation_id,
-            slice_id=self._new_id(),
+            slice_id=self.new_id("s"),
             node=plan.node,
             device=plan.device,
         )

@@ -80,6 +80,10 @@ class Scheduling(Admission):
         """Return how much of its due an account has had, its tenant's first: less is served first."""
         return tuple(self.shares.standing(name, self.quotas.of(name).guaranteed_pct, self.at_ms) for name in path_of(account))
 
+    def new_id(self, letter: str) -> str:
+        """Return an id that no other slice ("s"), gang ("g") or reservation ("r") has or had."""
+        return letter + self._new_id()
+
     def look_again(self) -> None:
         """Have the queue looked at in the next tick, whatever has opened."""
         self._seen_openings = -1
@@ -88,7 +92,7 @@ class Scheduling(Admission):
 
     def _grant(self, event: e.SliceRequested, want: Want, places: list[Place], now: e.Event) -> Outcome:
         """Give a request its slices. `event` is the request's, `now` the one that is handled."""
-        gang = self._new_id() if len(places) > 1 else ""
+        gang = self.new_id("g") if len(places) > 1 else ""
         facts, effects = self._set_sizes(self._sizes_for(want, places), now, "somebody asked for its surplus")
         slice_ids = []
         for place in places:
@@ -123,7 +127,7 @@ class Scheduling(Admission):
         request, plan, device = event.request, place.plan, self.device_at(place.plan)
         fact = f.SliceGranted(
             at_ms=now.at_ms,
-            slice_id=self._new_id(),
+            slice_id=self.new_id("s"),
             epoch=1,
             request_id=request.request_id,
             tenant=event.tenant,

@@ -84,7 +84,7 @@ class Steering(Reserving):
         if known := self._answers.get(event.request_id):
             return [], [e.AnswerDone(caller=event.caller, value=known)]
         wanted = Reservation(
-            reservation_id=self._new_id(),
+            reservation_id=self.new_id("r"),
             tenant=event.tenant,
             project=event.project,
             count=event.count,
