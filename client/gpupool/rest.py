@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import http.client
 import ipaddress
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any, Final
@@ -112,6 +113,13 @@ class RestClient:
                 raise _error_of(error) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise PoolUnreachable(
+                    f"what answers at {self.address} is not trusted ({reason.verify_message}): set SSL_CERT_FILE to the "
+                    "certificate (PEM) of whoever signed the broker's",
+                    http=self.address,
+                    was_reached=False,
+                ) from error
             raise PoolUnreachable(
                 f"no broker answers at {self.address} ({reason}): start a pool on this machine with `gpupool up`, "
                 "or name yours with --http",

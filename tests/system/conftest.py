@@ -38,7 +38,7 @@ class WholePool:
 
     def start_broker(self, *more: str) -> None:
         """Start the broker, again at its old addresses where it had some."""
-        options = [*more, "--bind", str(parse_address(self.url, 0)), "--http", self.http.removeprefix("http://")]
+        options = [*more, "--bind", str(parse_address(self.url, 0)), "--http", self.http.partition("://")[2]]
         options += ["--home", str(self.home), "--admin-token-file", str(self.home / "admin.token")]
         self.broker = Daemon("broker", options, folder=self.home, environ=self.environ)
         ready = self.broker.wait_ready(START_S, lambda: False)
