@@ -1,20 +1,23 @@
 """The store on SQLAlchemy: SQLite embedded, PostgreSQL for real. One broker writes to a database at a time.
 
-open_database(url) ──take──> Writer ──> Journal, Snapshots, tokens, keys
+open_database(url) ──take──> Writer ──> Journal, Snapshots, AccountStore, AuditStore, SettingStore, tokens, keys
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from gpupool_broker.core.facts import AnyFact, Fact
+from gpupool_broker.store.accounts import AccountStore
+from gpupool_broker.store.audit import AuditStore
 from gpupool_broker.store.databases import Database, open_database
 from gpupool_broker.store.errors import RightTaken, translated
 from gpupool_broker.store.journal import Journal
+from gpupool_broker.store.settings import SettingStore
 from gpupool_broker.store.snapshots import Snapshots
 from gpupool_broker.store.tables import keys, tokens
 from gpupool_broker.store.writer import Writer
@@ -33,10 +36,13 @@ class Token:
     expires_ms: int | None = None
     used_ms: int | None = None
     revoked_ms: int | None = None
+    #: Whether it may look and change nothing.
+    read_only: bool = False
+    made_by: str = ""
 
 
 class SqlStore:
-    """Journal, snapshots and tokens in one database, and the right to write there."""
+    """Journal, snapshots, tokens, accounts, audit log and settings in one database, and the right to write there."""
 
     def __init__(self, database: Database | str, writer: Writer | None = None) -> None:
         """Open a database, given itself or by its URL, with the right to write where it is had already, and migrate it.
@@ -50,6 +56,9 @@ class SqlStore:
                 self.database.migrate(writing)
             self.journal = Journal(self.database, self.writer)
             self.snapshots = Snapshots(self.database, self.writer)
+            self.accounts = AccountStore(self.database, self.writer)
+            self.audit = AuditStore(self.database, self.writer)
+            self.settings = SettingStore(self.database, self.writer)
         except BaseException:
             self.database.close()
             raise
@@ -77,7 +86,7 @@ class SqlStore:
 
     def add_token(self, token: Token) -> None:
         """Keep a token."""
-        row = {name: getattr(token, name) for name in Token.__dataclass_fields__}
+        row = {**asdict(token), "read_only": int(token.read_only)}
         with self.writer.begin() as connection:
             connection.execute(sa.insert(tokens), row)
 
@@ -85,7 +94,7 @@ class SqlStore:
         """Return every token, oldest first."""
         with translated(), self.database.engine.connect() as connection:
             rows = connection.execute(sa.select(tokens).order_by(tokens.c.created_ms, tokens.c.token_id)).mappings()
-            return [Token(**row) for row in rows]
+            return [Token(**{**row, "read_only": bool(row["read_only"])}) for row in rows]
 
     def mark_token(self, token_id: str, *, used_ms: int | None = None, revoked_ms: int | None = None) -> None:
         """Note that a token was used up or revoked."""

@@ -33,6 +33,9 @@ tokens = Table(
     Column("expires_ms", BigInteger),
     Column("used_ms", BigInteger),
     Column("revoked_ms", BigInteger),
+    #: 1 where it may look and change nothing.
+    Column("read_only", Integer, nullable=False, server_default="0"),
+    Column("made_by", String(512), nullable=False, server_default=""),
 )
 #: Written when all pieces are there.
 snapshots = Table(

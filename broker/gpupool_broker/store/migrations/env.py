@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from gpupool_broker.store import report_tables  # noqa: F401 - its tables belong to the metadata
+from gpupool_broker.store import access_tables, report_tables  # noqa: F401 - their tables belong to the metadata
 from gpupool_broker.store.tables import metadata
 
 connection = context.config.attributes["connection"]
