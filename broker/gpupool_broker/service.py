@@ -50,6 +50,8 @@ TURN_DECISIONS = 10_000
 CHECK_S = 1.0
 #: Longer between two turns than this and the broker itself was away: nobody else is called silent for it.
 STALL_S = 1.0
+#: Facts that come all the time and change nobody's place.
+QUIET = frozenset({f.SliceUsed, f.DevicePowered})
 
 
 class Broker:
@@ -86,6 +88,9 @@ class Broker:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-turns", daemon=True)
         self.turns = 0
+        #: Counts what changed in the pool, usage aside; another number after every start, so that a restart is a change too.
+        self.changes = wall_ms()
+        self._waiting = 0
         self._on_end = on_end
         self._checked_at = time.monotonic()
         self.failure: BaseException | None = None
@@ -190,8 +195,14 @@ class Broker:
         else:
             for effect in effects:
                 self._teller.perform(effect, self.pool)
+            self.changes += sum(type(fact) not in QUIET for fact in facts) + self._has_queue_moved()
             self._recovery.consider(self.pool)
         self.turns += 1
+
+    def _has_queue_moved(self) -> bool:
+        """Whether requests came to wait, or left the queue without any fact."""
+        before, self._waiting = self._waiting, len(self.pool.waiting)
+        return before != self._waiting
 
     def _commit(self, facts: list[f.Fact]) -> None:
         """Store what happened; where nothing did, look now and then whether it could be stored."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gpupool_web import figures
+from gpupool_web import figures, theme
 
 DEVICE = {
     "node": "n1",
@@ -71,7 +71,7 @@ def test_a_devices_bars_are_its_own_live_slices() -> None:
 
 
 def test_a_tenant_keeps_its_colour() -> None:
-    assert figures.colour_of("ocr") == figures.colour_of("ocr")
+    assert theme.colour_of("ocr") == theme.colour_of("ocr")
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from zlib import crc32
 
 from gpupool_web.rest import Json
-
-#: Tenants are told apart by colour; these stay apart for people who see few colours (Okabe and Ito's palette, darkened for text).
-#: No red: red says that something is wrong.
-PALETTE = ("#0072B2", "#B45A00", "#00795C", "#A0488A", "#2F7FB5", "#7A6C00", "#5B5BB0", "#4F6B7A")
+from gpupool_web.theme import colour_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,11 +93,6 @@ def _busy(up: Sequence[Json]) -> Figure:
     """Return what devices did in the last ten seconds, against what they could have done."""
     busy = sum(device["busy_pct"] for device in up)
     return Figure(title="Compute in use", used=round(busy), total=100 * len(up), text=f"{busy:.0f} % of {100 * len(up)} %")
-
-
-def colour_of(tenant: str) -> str:
-    """Return the tenant's colour, the same on every page and every day."""
-    return PALETTE[crc32(tenant.encode()) % len(PALETTE)]
 
 
 def compute_segments(device: Json, slices: Sequence[Json]) -> list[Segment]:

@@ -62,16 +62,16 @@ def make_app(settings: WebSettings, tickets: Tickets) -> FastAPI:
     from fastapi import FastAPI
     from nicegui import ui
 
+    from gpupool_web.follower import Follower
     from gpupool_web.pages import overview, reports, sign_in, slices
     from gpupool_web.pages.frame import Site
     from gpupool_web.proxy import add_proxy
     from gpupool_web.rest import Rest
-    from gpupool_web.snapshot import Snapshots
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_proxy(app, settings.api)
     rest = Rest(settings.api)
-    site = Site(rest, Snapshots(rest), tickets)
+    site = Site(rest, Follower(rest), tickets)
     for page in (overview, slices, reports, sign_in):
         page.add_page(site)
     ui.run_with(

@@ -26,6 +26,12 @@ class Rest:
         """Return the JSON at `path`; raise the error the broker answers with, or PoolUnreachable."""
         return await self._ask("GET", path, token, params=params)
 
+    async def look(self, path: str, token: str, **params: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON at `path`; of a list that is a part of a longer one: {"rows": the part, "total": the length}."""
+        answer = await self._send("GET", path, token, params=params)
+        total = answer.headers.get("x-total-count")
+        return answer.json() if total is None else {"rows": answer.json(), "total": int(total)}
+
     async def get_slowly(self, path: str, token: str, **params: str) -> Any:  # noqa: ANN401 - JSON
         """Return the JSON at `path`, which takes its time to be made."""
         return await self._ask("GET", path, token, params=params, timeout=REPORT_S)
@@ -40,6 +46,16 @@ class Rest:
         """Change what is at `path`."""
         changed: Json = await self._ask("PATCH", path, token, json=body)
         return changed
+
+    async def put(self, path: str, token: str, body: Json) -> Json:
+        """Set what is at `path`."""
+        put: Json = await self._ask("PUT", path, token, json=body)
+        return put
+
+    async def post(self, path: str, token: str, body: Json | None = None) -> Json:
+        """Have something done."""
+        done: Json = await self._ask("POST", path, token, json=body)
+        return done
 
     async def delete(self, path: str, token: str) -> Json:
         """End what is at `path`."""

@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from gpupool_broker.api import shapes
+from gpupool_broker.api.changes import add_changes
 from gpupool_broker.api.metrics import render
 from gpupool_broker.api.reports import add_reports
 from gpupool_broker.api.scheduling import add_queue, add_reservations, add_tenants
@@ -43,6 +44,7 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str, rep
     _speak_one_error_shape(app)
     reader, changer, admin = _who(desk, ADMIN, FINANCE, TENANT), _who(desk, ADMIN, TENANT), _who(desk, ADMIN)
     _add_health(app, broker, store)
+    add_changes(app, broker, reader)
     _add_inventory(app, broker, reader)
     _add_upkeep(app, broker, admin)
     add_tenants(app, broker, reader, admin)

@@ -6,23 +6,19 @@ from nicegui import ui
 
 from gpupool_web import figures
 from gpupool_web.figures import Figure, Segment
-from gpupool_web.pages.frame import Site, dress, live, signed_in
+from gpupool_web.pages.frame import Site, opened
 from gpupool_web.pages.slices import slice_table
 from gpupool_web.rest import Json
-from gpupool_web.snapshot import Snapshot
+from gpupool_web.snapshot import Snapshot, follow_all
 
 
 def add_page(site: Site) -> None:
     """Serve the overview at /."""
 
     @ui.page("/", title="gpupool · overview")
-    def overview() -> None:
-        token = signed_in()
-        if token is None:
-            ui.navigate.to("/sign-in")
-            return
-        dress("/")
-        live(site, token, draw)
+    async def overview() -> None:
+        if frame := opened(site, "/"):
+            await follow_all(frame, draw)
 
 
 def draw(snapshot: Snapshot) -> None:

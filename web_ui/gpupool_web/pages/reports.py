@@ -8,7 +8,7 @@ from typing import Final
 from nicegui import ui
 
 from gpupool_web import figures, report_figures
-from gpupool_web.pages.frame import Site, dress, signed_in
+from gpupool_web.pages.frame import Site, opened
 from gpupool_web.rest import Json
 from gpupool_wire.errors import GpupoolError
 
@@ -32,12 +32,11 @@ def add_page(site: Site) -> None:
 
     @ui.page("/reports", title="gpupool · reports")
     def reports(period: str = "", zone: str = "UTC", by: str = "tenant") -> None:
-        token = signed_in()
-        if token is None:
-            ui.navigate.to("/sign-in")
+        frame = opened(site, "/reports")
+        if frame is None:
             return
-        dress("/reports")
-        page = _Page(site, token, period, zone, by)
+        with frame.main():
+            page = _Page(site, frame.token, period, zone, by)
         # The page is there at once; what takes its time to be made follows.
         ui.timer(0, page.show, once=True)
 
@@ -48,19 +47,16 @@ class _Page:
     def __init__(self, site: Site, token: str, period: str, zone: str, by: str) -> None:
         self.site, self.token = site, token
         months = report_figures.months(figures.utc_now().date())
-        with ui.element("main").classes("gp-main"):
-            with ui.element("section").classes("gp-panel"), ui.row().classes("items-end w-full"):
-                self.period = self._choice(
-                    "Month", [*dict.fromkeys([*([period] if period else []), *months])], period or months[0]
+        with ui.element("section").classes("gp-panel"), ui.row().classes("items-end w-full"):
+            self.period = self._choice("Month", [*dict.fromkeys([*([period] if period else []), *months])], period or months[0])
+            self.zone = self._choice("Zone", [*dict.fromkeys([zone, *ZONES])], zone)
+            self.by = self._choice("Lines", GROUPINGS, by if by in GROUPINGS else "tenant")
+            ui.space()
+            for name in FORMATS:
+                ui.button(name.upper(), icon="download", on_click=self._download_of(name)).props(
+                    f'outline no-caps aria-label="Download as {name.upper()}"'
                 )
-                self.zone = self._choice("Zone", [*dict.fromkeys([zone, *ZONES])], zone)
-                self.by = self._choice("Lines", GROUPINGS, by if by in GROUPINGS else "tenant")
-                ui.space()
-                for name in FORMATS:
-                    ui.button(name.upper(), icon="download", on_click=self._download_of(name)).props(
-                        f'outline no-caps aria-label="Download as {name.upper()}"'
-                    )
-            self.body = ui.element("div").style("display:contents")
+        self.body = ui.element("div").style("display:contents")
 
     def _choice(self, label: str, options: list[str] | dict[str, str], value: str) -> ui.select:
         return ui.select(options, label=label, value=value, on_change=self.show).props("outlined dense").style("min-width:150px")

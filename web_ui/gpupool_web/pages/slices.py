@@ -5,9 +5,9 @@ from __future__ import annotations
 from nicegui import ui
 
 from gpupool_web import figures
-from gpupool_web.pages.frame import Site, dress, live, signed_in
+from gpupool_web.pages.frame import Site, opened
 from gpupool_web.rest import Json
-from gpupool_web.snapshot import Snapshot
+from gpupool_web.snapshot import Snapshot, follow_all
 from gpupool_wire.errors import GpupoolError
 
 #: More rows than this are paged.
@@ -42,21 +42,19 @@ def add_page(site: Site) -> None:
     """Serve the slices at /slices."""
 
     @ui.page("/slices", title="gpupool · slices")
-    def slices() -> None:
-        token = signed_in()
-        if token is None:
-            ui.navigate.to("/sign-in")
+    async def slices() -> None:
+        frame = opened(site, "/slices")
+        if frame is None:
             return
-        dress("/slices")
 
         def draw(snapshot: Snapshot) -> None:
             with ui.element("section").classes("gp-panel"):
                 ui.label("Slices").classes("gp-h").props("role=heading aria-level=2")
                 ui.label("Click a row for its story.").classes("gp-quiet")
                 table = slice_table(snapshot.slices)
-                table.on("rowClick", lambda event: _show(site, token, event.args[1]["slice_id"]))
+                table.on("rowClick", lambda event: _show(site, frame.token, event.args[1]["slice_id"]))
 
-        live(site, token, draw)
+        await follow_all(frame, draw)
 
 
 async def _show(site: Site, token: str, slice_id: str) -> None:
