@@ -56,6 +56,8 @@ _EXTENDED = [
     "float4_e2m1fn",
 ]
 STRING = "string"
+#: The coding of a tensor that travels as it is in memory. Others: see gpupool_wire.coding.
+RAW = "raw"
 
 Dimension = Annotated[int, Meta(ge=0, le=2**48)]
 
@@ -68,7 +70,7 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     frames: Annotated[int, Meta(ge=0, le=4096)]
     #: Bytes of the payload as it travels. For raw tensors that is their size in memory.
     nbytes: Annotated[int, Meta(ge=0, le=MAX_MESSAGE_BYTES)]
-    coding: str = "raw"
+    coding: str = RAW
 
 
 class NoneSpec(msgspec.Struct, frozen=True, array_like=True, tag="n"):
@@ -136,7 +138,8 @@ def name_of(dtype: np.dtype[Any]) -> str:
     raise LocalProtocolError(f"arrays of dtype {dtype} cannot travel", dtype=str(dtype))
 
 
-def _chunks(view: memoryview) -> list[memoryview]:
+def chunks(view: memoryview) -> list[memoryview]:
+    """Return a payload cut into frames of at most CHUNK_BYTES, views of it."""
     return [view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES)]
 
 
@@ -171,7 +174,7 @@ def pack_tensor(array: Array) -> tuple[TensorSpec, list[memoryview]]:
             nbytes=len(view),
             limit=MAX_MESSAGE_BYTES,
         )
-    frames = _chunks(view)
+    frames = chunks(view)
     return TensorSpec(name, tuple(array.shape), len(frames), len(view)), frames
 
 
@@ -196,8 +199,8 @@ def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
     dtype = dtype_named(spec.dtype)
     size = math.prod(spec.shape)
     arrived = sum(map(len, frames))
-    if spec.coding != "raw":
-        raise RemoteProtocolError(f"tensor coding {spec.coding[:40]!r} is not known here", coding=spec.coding[:40])
+    if spec.coding != RAW:
+        return _decoded(spec, dtype, frames, arrived)
     expected = spec.nbytes if spec.dtype == STRING else size * dtype.itemsize
     if len(frames) != spec.frames or arrived != spec.nbytes or expected != spec.nbytes:
         raise RemoteProtocolError(
@@ -212,6 +215,26 @@ def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
     if not array.flags.aligned:
         array = array.copy()  # small messages arrive inside libzmq's receive buffer, at any offset
     return array.reshape(spec.shape)
+
+
+def _decoded(spec: TensorSpec, dtype: np.dtype[Any], frames: Sequence[Buffer], arrived: int) -> Array:
+    """Return the array of coded frames."""
+    from gpupool_wire.coding import decode_tensor  # many tensors travel raw, and programs that send no other need not wait for it
+
+    nbytes = raw_nbytes(spec)
+    if spec.dtype == STRING or nbytes > MAX_MESSAGE_BYTES or len(frames) != spec.frames or arrived != spec.nbytes:
+        raise RemoteProtocolError(
+            f"a tensor of {spec.dtype}{list(spec.shape)}, {spec.coding[:40]!r} in {spec.nbytes} bytes and {spec.frames} frames, "
+            f"cannot be in the {arrived} bytes and {len(frames)} frames that arrived"
+        )
+    return decode_tensor(spec.coding, dtype, spec.shape, nbytes, frames)
+
+
+def raw_nbytes(spec: TensorSpec) -> int:
+    """Return what a tensor takes in memory, however it travels; of texts, their payload."""
+    if spec.dtype == STRING:
+        return spec.nbytes
+    return math.prod(spec.shape) * dtype_named(spec.dtype).itemsize
 
 
 def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
