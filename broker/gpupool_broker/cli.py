@@ -37,6 +37,13 @@ def broker(
         Path | None,
         typer.Option(help="Write the first admin token here instead of showing it.", envvar="GPUPOOL_ADMIN_TOKEN_FILE"),
     ] = None,
+    admin_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the one-time password of the first user, admin, here instead of showing it.",
+            envvar="GPUPOOL_ADMIN_PASSWORD_FILE",
+        ),
+    ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once serving (JSON).")] = None,
     placement: Annotated[
         str | None,
@@ -82,7 +89,7 @@ def broker(
 ) -> None:
     """Run the broker: it knows every node and slice, and decides who gets what.
 
-    At its first start it shows the admin token, once.
+    At its first start it shows the admin token, and the one-time password of the user admin, once.
     """
     from gpupool_wire.addresses import check_bind, parse_address
     from gpupool_wire.home import state_home
@@ -113,6 +120,7 @@ def broker(
         standby=standby,
         snapshot_every=snapshot_every,
         admin_token_file=admin_token_file,
+        admin_password_file=admin_password_file,
         ready_file=ready_file,
         report_every_s=report_every,
         report_folder=report_folder,

@@ -12,13 +12,23 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from gpupool_broker.access.roles import ADMIN, TENANT
 from gpupool_broker.core import events as e
 from gpupool_broker.keys import public_hex
-from gpupool_broker.tokens import ADMIN, TENANT, TokenDesk
+from gpupool_broker.store.sql import Token
+from gpupool_broker.tokens import TokenDesk
 from gpupool_wire.addresses import Address
 from gpupool_wire.codec import FROM_CLIENT_OR_AGENT, encode
 from gpupool_wire.conversation import AGENT_AND_BROKER, CLIENT_AND_BROKER, Conversation, Speaker, State
-from gpupool_wire.errors import GpupoolError, LimitExceeded, ProtocolError, RemoteProtocolError, UsageError, from_info
+from gpupool_wire.errors import (
+    GpupoolError,
+    LimitExceeded,
+    NotAuthorized,
+    ProtocolError,
+    RemoteProtocolError,
+    UsageError,
+    from_info,
+)
 from gpupool_wire.limits import MAX_HEADER_BYTES
 from gpupool_wire.messages import (
     PROTOCOL_VERSION,
@@ -60,6 +70,7 @@ class Peer:
     may_touch: str | None = ""
     node: str = ""
     name: str = ""
+    admin: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,8 @@ class WireCaller:
     call_id: int
     asked: type[Message]
     credential: str = field(default="", compare=False)
+    #: Whose token it is, where it is an admin's.
+    admin: Token | None = field(default=None, compare=False)
 
 
 class Gateway:
@@ -165,7 +178,7 @@ class Gateway:
                     request_id=message.request_id,
                     error=None if error is None else from_info(error),
                 )
-        return self._request(WireCaller(identity, message.call_id, type(message)), peer, message, now_ms, at_ms)
+        return self._request(WireCaller(identity, message.call_id, type(message), admin=peer.admin), peer, message, now_ms, at_ms)
 
     def _request(self, caller: WireCaller, peer: Peer, message: Message, now_ms: int, at_ms: int) -> e.Event:
         match message:
@@ -213,9 +226,12 @@ class Gateway:
         conversation = Conversation(CLIENT_AND_BROKER, Speaker.HOST)
         conversation.heard(hello)
         token = self._desk.check(hello.token, ADMIN, TENANT)
+        if token.read_only:
+            raise NotAuthorized(f"token {token.token_id} may look and change nothing: slices are asked for with another")
         self._admit(identity)
-        may_touch = None if token.role == ADMIN else token.tenant
-        self._peers[identity] = Peer(conversation, tenant=token.tenant, may_touch=may_touch, name=hello.name)
+        admin = token if token.role == ADMIN else None
+        may_touch = None if admin else token.tenant
+        self._peers[identity] = Peer(conversation, tenant=token.tenant, may_touch=may_touch, name=hello.name, admin=admin)
         self.tell(identity, Welcome(version=PROTOCOL_VERSION, broker=self._name, tenant=token.tenant))
 
     def _greet_agent(self, identity: bytes, hello: AgentHello, now_ms: int, at_ms: int) -> e.Event:

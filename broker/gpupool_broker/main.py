@@ -18,8 +18,12 @@ from pathlib import Path
 
 import zmq
 
+from gpupool_broker.access.clock import SteadyClock
+from gpupool_broker.access.desks import open_desks
+from gpupool_broker.access.first_start import make_first
+from gpupool_broker.access.settings import PLACEMENT
 from gpupool_broker.api.app import make_app
-from gpupool_broker.core.placement import DEFAULT_POLICY, POLICIES
+from gpupool_broker.core.placement import POLICIES
 from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.gateway import Gateway
 from gpupool_broker.keys import curve_secret
@@ -36,7 +40,7 @@ from gpupool_broker.store.databases import open_database, sqlite_url
 from gpupool_broker.store.errors import JournalDamaged, RightLost
 from gpupool_broker.store.reader import JournalReader
 from gpupool_broker.store.sql import SqlStore
-from gpupool_broker.tokens import ADMIN, TokenDesk
+from gpupool_broker.witness import Witness
 from gpupool_wire.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -52,9 +56,8 @@ def run_broker(settings: BrokerSettings) -> None:
     configure_logging(settings.log_level)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.folder.mkdir(mode=0o700, exist_ok=True)
-    policy = settings.placement or DEFAULT_POLICY
-    if policy not in POLICIES:
-        raise UsageError(f"there is no placement policy {policy!r}; there are: {', '.join(POLICIES)}")
+    if settings.placement and settings.placement not in POLICIES:
+        raise UsageError(f"there is no placement policy {settings.placement!r}; there are: {', '.join(POLICIES)}")
     database = open_database(database_url(settings))
     stands_by = settings.standby
     with RestServer(settings.http, settings.tls) as rest:
@@ -63,7 +66,7 @@ def run_broker(settings: BrokerSettings) -> None:
             if stands_by and writer is None:
                 break
             try:
-                _serve(settings, policy, SqlStore(database, writer), rest)
+                _serve(settings, SqlStore(database, writer), rest)
             except RightLost as error:
                 # Whoever has it now serves. When it is free again, what was stored meanwhile is read anew.
                 log.error("this broker serves no more: %s", error, extra={"action": "right_lost"})  # noqa: TRY400 - told, not a bug
@@ -72,28 +75,34 @@ def run_broker(settings: BrokerSettings) -> None:
     log.info("the broker has stopped", extra={"action": "stopped"})
 
 
-def _serve(settings: BrokerSettings, policy: str, store: SqlStore, rest: RestServer) -> None:
+def _serve(settings: BrokerSettings, store: SqlStore, rest: RestServer) -> None:
     """Serve from a store until told to stop. Raises RightLost where another broker may serve now."""
     with contextlib.ExitStack() as opened:
         opened.callback(store.close)
-        desk = TokenDesk(store, wall_ms)
-        _first_token(desk, settings)
+        desks = open_desks(store, SteadyClock(wall_ms), {PLACEMENT: settings.placement} if settings.placement else {})
+        make_first(desks, settings.admin_token_file, settings.admin_password_file)
+        opened.callback(desks.caretaker.stop)
         signer = LeaseSigner(store.key("lease", lambda: first_lease_key(settings.folder / "lease.key")))
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         opened.callback(context.term)
         secret = curve_secret(settings.folder / "curve.key") if settings.encrypt else b""
-        gateway = Gateway(context, settings.bind, desk, "broker", secret)
+        gateway = Gateway(context, settings.bind, desks.tokens, "broker", secret)
         opened.callback(gateway.close)
         rules = Rules(min_runtime_ms=int(settings.min_runtime_s * 1000), notice_ms=int(settings.notice_s * 1000))
-        broker = Broker(store, gateway, signer, context, policy, rules, settings.snapshot_every, on_end=rest.end)
+        policy = desks.settings.get(PLACEMENT)
+        witness = Witness(desks.audit)
+        every = settings.snapshot_every
+        broker = Broker(store, gateway, signer, context, policy, rules, every, witness=witness, on_end=rest.end)
         opened.callback(broker.stop)
+        desks.settings.tell(PLACEMENT, broker.follow)
         _spare_the_collector()
         broker.start()
+        desks.caretaker.start()
         reports = _report_desk(settings)
         reports.start()
         opened.callback(reports.stop)
         _announce(settings, gateway.url, rest.url)
-        rest.run(make_app(broker, store, desk, version("gpupool"), reports))
+        rest.run(make_app(broker, store, desks, version("gpupool"), reports))
     if broker.failure is not None:
         raise broker.failure
 
@@ -138,19 +147,6 @@ def verify_journal(settings: BrokerSettings) -> int:
         return journal.read_head().seq
     finally:
         database.close()
-
-
-def _first_token(desk: TokenDesk, settings: BrokerSettings) -> None:
-    """At the first start, make the admin's token; show it once, or write it where only its owner can read it."""
-    if any(token.role == ADMIN for token in desk.list()):
-        return
-    _, secret = desk.issue(ADMIN, name="first admin")
-    if settings.admin_token_file is None:
-        print(f"The admin token, shown this once:\n\n    {secret}\n\nUse it as GPUPOOL_TOKEN.", flush=True)
-        return
-    descriptor = os.open(settings.admin_token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret + "\n")
 
 
 def _announce(settings: BrokerSettings, url: str, http: str) -> None:

@@ -35,6 +35,7 @@ from gpupool_broker.recovery import SNAPSHOT_EVERY, Recovery
 from gpupool_broker.store.errors import RightLost, StoreFailed
 from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.telling import Teller
+from gpupool_broker.witness import Witness
 from gpupool_wire.errors import GpupoolError, PoolUnreachable
 
 log = logging.getLogger(__name__)
@@ -67,14 +68,16 @@ class Broker:
         rules: Rules | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
         *,
+        witness: Witness,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_end` is called, on the turns' thread, when it takes no more turns."""
+        """`witness` sees what comes over the wire. `on_end` is called, on the turns' thread, when it takes no more turns."""
         self._store = store
         self._policy = policy
         self._rules = rules or Rules()
         self._gateway = gateway
         self._teller = Teller(gateway, signer)
+        self._witness = witness
         self._recovery = Recovery(store, snapshot_every)
         self.pool = self._restored()
         self._jobs: queue.SimpleQueue[Callable[[list[e.Event]], None]] = queue.SimpleQueue()
@@ -137,6 +140,15 @@ class Broker:
         self._post(job)
         return future.result(timeout_s)
 
+    def follow(self, policy: str) -> None:
+        """Choose devices by another policy, from the next request on."""
+
+        def look(pool: Pool) -> None:
+            self._policy = policy
+            pool.placer.follow(policy)
+
+        self.read(look)
+
     def _post(self, job: Callable[[list[e.Event]], None]) -> None:
         if self.failure is not None:
             raise PoolUnreachable(f"this broker serves no more: {self.failure}") from self.failure
@@ -178,6 +190,7 @@ class Broker:
         if stalled:
             self._decide(e.Restarted(now_ms=now_ms, at_ms=at_ms), facts, effects)
         for event in self._gateway.receive(now_ms, at_ms):
+            self._witness.look(event, self.pool)
             self._decide(event, facts, effects)
         for event in self._posted():
             self._decide(event, facts, effects)
@@ -195,6 +208,7 @@ class Broker:
         else:
             for effect in effects:
                 self._teller.perform(effect, self.pool)
+                self._witness.told(effect, self.pool)
             self.changes += sum(type(fact) not in QUIET for fact in facts) + self._has_queue_moved()
             self._recovery.consider(self.pool)
         self.turns += 1

@@ -22,6 +22,8 @@ class BrokerSettings:
     #: Facts between two snapshots of the books.
     snapshot_every: int = 50_000
     admin_token_file: Path | None = None
+    #: Where the first admin's one-time password is written, and removed once it was changed; None shows it.
+    admin_password_file: Path | None = None
     ready_file: Path | None = None
     #: How devices are chosen for requests, a name of core.placement.POLICIES; None takes the default.
     placement: str | None = None

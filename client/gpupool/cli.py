@@ -23,6 +23,7 @@ def make_app() -> typer.Typer:
     """Return the root application with every command of this installation."""
     from gpupool import launcher_cli
     from gpupool.commands import (
+        audit,
         demo,
         nodes,
         prices,
@@ -30,11 +31,13 @@ def make_app() -> typer.Typer:
         report,
         reports,
         reservations,
+        settings,
         slices,
         tenants,
         tokens,
         top,
         up,
+        users,
         version,
     )
 
@@ -59,6 +62,9 @@ def make_app() -> typer.Typer:
         reports,
         prices,
         tokens,
+        users,
+        audit,
+        settings,
         launcher_cli,
         version,
     ):

@@ -33,6 +33,7 @@ _OF_ONE_PART: Final = (
     "GPUPOOL_HTTP",
     "GPUPOOL_READY_FILE",
     "GPUPOOL_ADMIN_TOKEN_FILE",
+    "GPUPOOL_ADMIN_PASSWORD_FILE",
     "GPUPOOL_NODE",
 )
 
@@ -76,6 +77,8 @@ class Household:
         self._daemons: list[Daemon] = []
         #: A link that signs the admin in to the web page, once; empty without a web page.
         self.sign_in = ""
+        #: The one-time password of the user admin, as long as it was not changed.
+        self.first_password = ""
         self._pool_file = plan.home / "pool.json"
 
     @contextlib.contextmanager
@@ -114,7 +117,9 @@ class Household:
         token_file = home / "admin.token"
         # The web page, where there is one, takes the HTTP port and passes REST on to the broker.
         rest = "127.0.0.1:0" if self._plan.with_web else addresses.http
+        password_file = home / "admin.password"
         options = ["--bind", addresses.control, "--http", rest, "--home", str(home), "--admin-token-file", str(token_file)]
+        options += ["--admin-password-file", str(password_file)]
         broker = self._add("broker", options)
         at = broker.wait_ready(START_S, is_cancelled)
         parts = [self._add("agent", self._agent_options(at["url"]), self._join_token(at["http"], token_file))]
@@ -123,6 +128,7 @@ class Household:
         ready = {part.name: part.wait_ready(START_S, is_cancelled) for part in parts}
         http = ready["web"]["http"] if self._plan.with_web else at["http"]
         self.sign_in = ready["web"].get("sign_in", "") if self._plan.with_web else ""
+        self.first_password = password_file.read_text("utf-8").strip() if password_file.exists() else ""
         pids = {"up": os.getpid()} | {daemon.name: daemon.pid for daemon in self._daemons}
         pool = RunningPool(url=at["url"], http=http, pids=pids)
         draft = self._pool_file.with_suffix(".draft")

@@ -4,45 +4,54 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import TimeoutError as FutureTimeout
-from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from gpupool_broker.access.desks import Desks
+from gpupool_broker.access.principal import Principal
+from gpupool_broker.access.roles import ADMIN, ROLES, TENANT
 from gpupool_broker.api import shapes
+from gpupool_broker.api.access import add_access
+from gpupool_broker.api.access_shapes import token_shape, user_shape
+from gpupool_broker.api.audit import add_audit
 from gpupool_broker.api.changes import add_changes
 from gpupool_broker.api.metrics import render
+from gpupool_broker.api.recording import look_at_pool, recording_route
 from gpupool_broker.api.reports import add_reports
 from gpupool_broker.api.scheduling import add_queue, add_reservations, add_tenants
+from gpupool_broker.api.settings import add_settings
+from gpupool_broker.api.tokens import add_tokens
+from gpupool_broker.api.users import add_users
 from gpupool_broker.api.wanted import SliceRequest
+from gpupool_broker.api.who import Look, Who
 from gpupool_broker.core import events as e
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
 from gpupool_broker.reports.desk import Desk
 from gpupool_broker.service import Broker, wall_ms
-from gpupool_broker.store.sql import SqlStore, Token
-from gpupool_broker.tokens import ADMIN, FINANCE, TENANT, TokenDesk
-from gpupool_wire.errors import GpupoolError, NotAuthorized, NotFound
+from gpupool_broker.store.sql import SqlStore
+from gpupool_wire.errors import GpupoolError, NotFound
 from gpupool_wire.units import parse_compute, parse_memory
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.ErrorAnswer} for status in (400, 401, 403, 404, 405, 409, 410, 413, 422, 500, 503)
+    status: {"model": shapes.ErrorAnswer} for status in (400, 401, 403, 404, 405, 409, 410, 413, 422, 429, 500, 503)
 }
-_bearer = HTTPBearer(auto_error=False, description="A token: `Authorization: Bearer gpp_...`")
 TenantName = Annotated[str, Path(min_length=1, max_length=512)]
 NodeName = Annotated[str, Path(max_length=512)]
 SliceId = Annotated[str, Path(max_length=512)]
 
 
-def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str, reports: Desk) -> FastAPI:
+def make_app(broker: Broker, store: SqlStore, desks: Desks, version: str, reports: Desk) -> FastAPI:
     """Return the application."""
     app = FastAPI(title="gpupool", version=version, responses=_ERRORS, redoc_url=None)
+    app.router.route_class = recording_route(desks.audit, desks.clock)
     _speak_one_error_shape(app)
-    reader, changer, admin = _who(desk, ADMIN, FINANCE, TENANT), _who(desk, ADMIN, TENANT), _who(desk, ADMIN)
+    who = Who(desks.doorkeeper, _look(broker, desks))
+    reader, changer, admin = who(*ROLES, reads=True), who(ADMIN, TENANT), who(ADMIN)
     _add_health(app, broker, store)
     add_changes(app, broker, reader)
     _add_inventory(app, broker, reader)
@@ -51,29 +60,34 @@ def make_app(broker: Broker, store: SqlStore, desk: TokenDesk, version: str, rep
     add_queue(app, broker, reader, changer)
     add_reservations(app, broker, reader, admin)
     _add_slices(app, broker, store, reader, changer)
-    _add_tokens(app, desk, reader, admin)
-    add_reports(app, broker, reports, partial(_who, desk))
+    add_access(app, desks, who)
+    add_users(app, desks, who)
+    add_tokens(app, desks.tokens, who)
+    add_audit(app, desks.audit, who)
+    add_settings(app, desks.settings, who)
+    add_reports(app, broker, reports, who)
     return app
 
 
-def _who(desk: TokenDesk, *roles: str) -> Any:  # noqa: ANN401 - FastAPI's Depends has no type of its own
-    def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Token:
-        if credentials is None:
-            raise Unauthenticated("a token is needed: send it as `Authorization: Bearer TOKEN`")
-        return desk.check(credentials.credentials, *roles)
+def _look(broker: Broker, desks: Desks) -> Look:
+    """Return what shows, before it is changed, what a request's path is about."""
 
-    return Depends(check)
+    def look(path: dict[str, str]) -> object:
+        if "user" in path:
+            user = next((one for one in desks.users.list() if one.name == path["user"]), None)
+            return user and user_shape(user, len(desks.sessions.of(user_id=user.user_id)))
+        if "token_id" in path:
+            return next((token_shape(one) for one in desks.tokens.list() if one.token_id == path["token_id"]), None)
+        return broker.read(lambda pool: look_at_pool(pool, path, wall_ms())) if path else None
 
-
-class Unauthenticated(NotAuthorized):
-    """No token was sent."""
-
-    http_status = 401
+    return look
 
 
 def _speak_one_error_shape(app: FastAPI) -> None:
     def answer(status: int, code: str, message: str, details: dict[str, Any] | None = None) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        if details and "retry_after_s" in details:
+            headers["Retry-After"] = str(details["retry_after_s"])
         body = {"error": {"code": code, "message": message, "details": details or {}}}
         return JSONResponse(body, status_code=status, headers=headers)
 
@@ -119,12 +133,12 @@ def _add_health(app: FastAPI, broker: Broker, store: SqlStore) -> None:
 
 def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN401
     @app.get("/api/v1/nodes", tags=["inventory"])
-    def nodes(_token: Token = reader) -> list[shapes.NodeShape]:
+    def nodes(_token: Principal = reader) -> list[shapes.NodeShape]:
         """Every node that ever joined."""
         return broker.read(lambda pool: [shapes.node_shape(pool, node) for _, node in sorted(pool.nodes.items())])
 
     @app.get("/api/v1/devices", tags=["inventory"])
-    def devices(_token: Token = reader) -> list[shapes.DeviceShape]:
+    def devices(_token: Principal = reader) -> list[shapes.DeviceShape]:
         """Every device and how much of it is given out."""
         return broker.read(
             lambda pool: [
@@ -136,7 +150,7 @@ def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: 
 
 
 def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN401
-    def cordoned(node: str, token: Token, drain_ms: int | None) -> shapes.NodeShape:
+    def cordoned(node: str, token: Principal, drain_ms: int | None) -> shapes.NodeShape:
         by = f"{token.role} {token.name}".strip()
         found = broker.ask(
             lambda caller, now_ms, at_ms: e.CordonRequested(
@@ -146,17 +160,17 @@ def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN4
         return broker.read(lambda pool: shapes.node_shape(pool, found))
 
     @app.post("/api/v1/nodes/{node}/cordon", tags=["inventory"])
-    def cordon(node: NodeName, token: Token = admin) -> shapes.NodeShape:
+    def cordon(node: NodeName, token: Principal = admin) -> shapes.NodeShape:
         """Place nothing new on a node; what is there stays."""
         return cordoned(node, token, None)
 
     @app.post("/api/v1/nodes/{node}/drain", tags=["inventory"])
-    def drain(node: NodeName, body: shapes.Drain, token: Token = admin) -> shapes.NodeShape:
+    def drain(node: NodeName, body: shapes.Drain, token: Principal = admin) -> shapes.NodeShape:
         """Empty a node: its slices move to other nodes, or end when the time is over."""
         return cordoned(node, token, int(body.deadline_s * 1000))
 
     @app.post("/api/v1/nodes/{node}/uncordon", tags=["inventory"])
-    def uncordon(node: NodeName, token: Token = admin) -> shapes.NodeShape:
+    def uncordon(node: NodeName, token: Principal = admin) -> shapes.NodeShape:
         """Give a cordoned or drained node back to the pool."""
         by = f"{token.role} {token.name}".strip()
         found = broker.ask(
@@ -173,7 +187,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
     def slices(
         state: Annotated[str, Query(pattern="^(live|all)$")] = "live",
         tenant: Annotated[str | None, Query(max_length=512)] = None,
-        token: Token = reader,
+        token: Principal = reader,
     ) -> list[shapes.SliceShape]:
         """Slices: those that are live or stranded, or with `state=all` the recently ended ones too."""
         only = token.tenant if token.role == TENANT else tenant
@@ -186,7 +200,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         )
 
     @app.post("/api/v1/slices", status_code=201, tags=["slices"])
-    def create(body: SliceRequest, token: Token = changer) -> shapes.SliceShape | shapes.GangShape:
+    def create(body: SliceRequest, token: Principal = changer) -> shapes.SliceShape | shapes.GangShape:
         """Ask for a slice, or with `gpus` for several, all or none."""
         request = body.as_message(body.request_id or uuid.uuid4().hex)
         granted = broker.ask(
@@ -200,7 +214,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         return shown(granted)
 
     @app.get("/api/v1/slices/{slice_id}", tags=["slices"])
-    def one(slice_id: SliceId, token: Token = reader) -> shapes.SliceStory:
+    def one(slice_id: SliceId, token: Principal = reader) -> shapes.SliceStory:
         """One slice, and what happened to it."""
         shape = broker.read(
             lambda pool: shapes.slice_shape(pool, _visible(pool.slices.get(slice_id), slice_id, token), wall_ms())
@@ -212,7 +226,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         return shapes.SliceStory(**shape.model_dump(), story=story)
 
     @app.patch("/api/v1/slices/{slice_id}", tags=["slices"])
-    def resize(slice_id: SliceId, body: shapes.SliceChange, token: Token = changer) -> shapes.SliceShape:
+    def resize(slice_id: SliceId, body: shapes.SliceChange, token: Principal = changer) -> shapes.SliceShape:
         """Change a live slice's size."""
         compute = None if body.compute is None else parse_compute(body.compute)
         memory = None if body.memory is None else parse_memory(body.memory)
@@ -233,16 +247,16 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         return shown(slice_)
 
     @app.post("/api/v1/slices/{slice_id}/pause", tags=["slices"])
-    def pause(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:
+    def pause(slice_id: SliceId, token: Principal = changer) -> shapes.SliceShape:
         """Let a slice stand still: it keeps its memory, and its compute is free for others until it is resumed."""
         return shown(broker.ask(lambda caller, now_ms, at_ms: e.PauseRequested(**stamp(caller, now_ms, at_ms, slice_id, token))))
 
     @app.post("/api/v1/slices/{slice_id}/resume", tags=["slices"])
-    def resume(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:
+    def resume(slice_id: SliceId, token: Principal = changer) -> shapes.SliceShape:
         """Let a paused slice go on, if its device has room for it."""
         return shown(broker.ask(lambda caller, now_ms, at_ms: e.ResumeRequested(**stamp(caller, now_ms, at_ms, slice_id, token))))
 
-    def stamp(caller: e.Caller, now_ms: int, at_ms: int, slice_id: str, token: Token) -> dict[str, Any]:
+    def stamp(caller: e.Caller, now_ms: int, at_ms: int, slice_id: str, token: Principal) -> dict[str, Any]:
         return {
             "caller": caller,
             "now_ms": now_ms,
@@ -254,7 +268,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         }
 
     @app.delete("/api/v1/slices/{slice_id}", tags=["slices"])
-    def release(slice_id: SliceId, token: Token = changer) -> shapes.SliceShape:
+    def release(slice_id: SliceId, token: Principal = changer) -> shapes.SliceShape:
         """Release a slice."""
         slice_ = broker.ask(
             lambda caller, now_ms, at_ms: e.ReleaseRequested(
@@ -270,34 +284,11 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         return shown(slice_)
 
 
-def _may_touch(token: Token) -> str | None:
+def _may_touch(token: Principal) -> str | None:
     return None if token.role == ADMIN else token.tenant
 
 
-def _visible(slice_: Slice | None, slice_id: str, token: Token) -> Slice:
+def _visible(slice_: Slice | None, slice_id: str, token: Principal) -> Slice:
     if slice_ is None or (token.role == TENANT and slice_.tenant != token.tenant):
         raise NotFound(f"there is no slice {slice_id[:64]}")
     return slice_
-
-
-def _add_tokens(app: FastAPI, desk: TokenDesk, reader: Any, admin: Any) -> None:  # noqa: ANN401
-    @app.get("/api/v1/whoami", tags=["tokens"])
-    def whoami(token: Token = reader) -> shapes.WhoAmI:
-        """Whose token this is."""
-        return shapes.WhoAmI(role=token.role, tenant=token.tenant, name=token.name)
-
-    @app.get("/api/v1/tokens", tags=["tokens"])
-    def tokens(_token: Token = admin) -> list[shapes.TokenShape]:
-        """Every token, without the tokens."""
-        return [shapes.token_shape(token) for token in desk.list()]
-
-    @app.post("/api/v1/tokens", status_code=201, tags=["tokens"])
-    def issue(body: shapes.TokenRequest, _token: Token = admin) -> shapes.NewToken:
-        """Make a token; it is shown this once."""
-        token, secret = desk.issue(body.role, tenant=body.tenant, name=body.name, expires_s=body.expires_s)
-        return shapes.NewToken(**shapes.token_shape(token).model_dump(), token=secret)
-
-    @app.delete("/api/v1/tokens/{token_id}", tags=["tokens"])
-    def revoke(token_id: Annotated[str, Path(max_length=512)], _token: Token = admin) -> shapes.TokenShape:
-        """Revoke a token."""
-        return shapes.token_shape(desk.revoke(token_id))

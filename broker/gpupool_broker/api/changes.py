@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, Query
 from pydantic import BaseModel
 
+from gpupool_broker.access.principal import Principal
 from gpupool_broker.service import Broker
-from gpupool_broker.store.sql import Token
 
 #: How often the count is looked at while an answer is held back: no thread waits, and no turn notices.
 LOOK_S: Final = 0.02
@@ -31,7 +31,7 @@ def add_changes(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN
     async def changes(
         after: Annotated[int, Query(ge=-1, le=2**53)] = -1,
         wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = 0.0,
-        _token: Token = reader,
+        _token: Principal = reader,
     ) -> ChangesShape:
         """The count of changes: at once where it is not `after`, else when it moves, or when `wait_s` is over."""
         until = time.monotonic() + wait_s

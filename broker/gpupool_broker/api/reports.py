@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Path, Query, Response
 
+from gpupool_broker.access.principal import Principal
+from gpupool_broker.access.roles import ADMIN, FINANCE, TENANT
 from gpupool_broker.api import report_shapes as shapes
 from gpupool_broker.core import events as e
 from gpupool_broker.core.accounting.build import is_within
@@ -19,8 +21,6 @@ from gpupool_broker.reports.delivery import check_folder
 from gpupool_broker.reports.desk import Desk
 from gpupool_broker.reports.formats import FORMATS
 from gpupool_broker.service import Broker, wall_ms
-from gpupool_broker.store.sql import Token
-from gpupool_broker.tokens import ADMIN, FINANCE, TENANT
 from gpupool_wire.errors import NotAuthorized, UsageError
 
 Period = Annotated[str, Path(max_length=64, description="2026-10, 2026-W41, 2026-10-05 or 2026-10-05..2026-10-11")]
@@ -39,7 +39,7 @@ EntryT = TypeVar("EntryT", bound=Entry)
 
 def add_reports(app: FastAPI, broker: Broker, reports: Desk, who: Who) -> None:
     """Add the routes."""
-    reader, finance, admin = who(ADMIN, FINANCE, TENANT), who(ADMIN, FINANCE), who(ADMIN)
+    reader, finance, admin = who(ADMIN, FINANCE, TENANT, reads=True), who(ADMIN, FINANCE), who(ADMIN)
     _add_reports(app, broker, reports, reader, finance)
     _add_prices(app, broker, reader, admin)
     _add_schedules(app, reports, finance, admin)
@@ -54,14 +54,14 @@ def _add_reports(app: FastAPI, broker: Broker, reports: Desk, reader: Any, finan
         by: shapes.Grouping = "tenant",
         tenant: Annotated[str | None, Query(max_length=512)] = None,
         format: shapes.Format = "json",  # noqa: A002 - its name in the query
-        token: Token = reader,
+        token: Principal = reader,
     ) -> Response:
         """Who held and used what in a month, week or day, and what it costs."""
         made = reports.make(period, zone=zone, by=by, tenant=_of_whom(token, tenant), format_=format)
         return _file(made.body, made.media_type, made.file_name)
 
     @app.post("/api/v1/reports/{month}/freeze", tags=["reports"])
-    def freeze(month: Month, body: shapes.FreezeRequest, token: Token = finance) -> shapes.FrozenShape:
+    def freeze(month: Month, body: shapes.FreezeRequest, token: Principal = finance) -> shapes.FrozenShape:
         """Close a month: its figures are kept under their hash; prices entered later for it appear as adjustments."""
         closed = reports.freeze(month, body.zone)
         _enter(
@@ -76,60 +76,60 @@ def _add_reports(app: FastAPI, broker: Broker, reports: Desk, reader: Any, finan
 
 def _add_prices(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None:  # noqa: ANN401
     @app.get("/api/v1/prices", tags=["reports"])
-    def prices(_token: Token = reader) -> list[shapes.PriceShape]:
+    def prices(_token: Principal = reader) -> list[shapes.PriceShape]:
         """Every price that was entered, in order. Of two for the same model and day, the later entry holds."""
         return broker.read(lambda pool: [shapes.price_shape(price) for price in pool.tariff.prices])
 
     @app.post("/api/v1/prices", status_code=201, tags=["reports"])
-    def set_price(body: shapes.PriceRequest, token: Token = admin) -> shapes.PriceShape:
+    def set_price(body: shapes.PriceRequest, token: Principal = admin) -> shapes.PriceShape:
         """Enter a price."""
         price = _enter(broker, lambda at_ms, by: PriceSet(at_ms=at_ms, by=by, **body.model_dump()), token)
         return shapes.price_shape(price)
 
     @app.get("/api/v1/carbon", tags=["reports"])
-    def carbon(_token: Token = reader) -> list[shapes.CarbonShape]:
+    def carbon(_token: Principal = reader) -> list[shapes.CarbonShape]:
         """Every carbon factor that was entered, in order."""
         return broker.read(lambda pool: [shapes.carbon_shape(one) for one in pool.tariff.carbons])
 
     @app.post("/api/v1/carbon", status_code=201, tags=["reports"])
-    def set_carbon(body: shapes.CarbonRequest, token: Token = admin) -> shapes.CarbonShape:
+    def set_carbon(body: shapes.CarbonRequest, token: Principal = admin) -> shapes.CarbonShape:
         """Enter a carbon factor."""
         return shapes.carbon_shape(_enter(broker, lambda at_ms, by: CarbonSet(at_ms=at_ms, by=by, **body.model_dump()), token))
 
 
 def _add_schedules(app: FastAPI, reports: Desk, finance: Any, admin: Any) -> None:  # noqa: ANN401
     @app.get("/api/v1/report-schedules", tags=["reports"])
-    def schedules(_token: Token = finance) -> list[shapes.ScheduleShape]:
+    def schedules(_token: Principal = finance) -> list[shapes.ScheduleShape]:
         """Every schedule."""
         return [shapes.schedule_shape(schedule) for schedule in reports.schedules.schedules()]
 
     @app.post("/api/v1/report-schedules", status_code=201, tags=["reports"])
-    def schedule(body: shapes.ScheduleRequest, token: Token = admin) -> shapes.ScheduleShape:
+    def schedule(body: shapes.ScheduleRequest, token: Principal = admin) -> shapes.ScheduleShape:
         """Have a report made, written and mailed whenever a day, week or month is over."""
         made = _schedule(body, f"{token.role} {token.name}".strip())
         reports.schedules.add(made)
         return shapes.schedule_shape(made)
 
     @app.delete("/api/v1/report-schedules/{schedule_id}", tags=["reports"])
-    def unschedule(schedule_id: Id, _token: Token = admin) -> shapes.ScheduleShape:
+    def unschedule(schedule_id: Id, _token: Principal = admin) -> shapes.ScheduleShape:
         """End a schedule; what it made stays."""
         return shapes.schedule_shape(reports.schedules.remove(schedule_id))
 
 
 def _add_made(app: FastAPI, reports: Desk, finance: Any) -> None:  # noqa: ANN401
     @app.get("/api/v1/made-reports", tags=["reports"])
-    def made_reports(_token: Token = finance) -> list[shapes.MadeShape]:
+    def made_reports(_token: Principal = finance) -> list[shapes.MadeShape]:
         """The reports that schedules and closings made, newest first."""
         return [shapes.made_shape(made) for made in reports.schedules.made()]
 
     @app.get("/api/v1/made-reports/{report_id}", tags=["reports"], response_class=Response, responses=_FILE)
-    def made_report(report_id: Id, _token: Token = finance) -> Response:
+    def made_report(report_id: Id, _token: Principal = finance) -> Response:
         """One of them, as it was made."""
         made, body = reports.schedules.body(report_id)
         return _file(body, FORMATS[made.format][1], made.file_name)
 
 
-def _of_whom(token: Token, tenant: str | None) -> str | None:
+def _of_whom(token: Principal, tenant: str | None) -> str | None:
     """Return whose report a token gets; raise NotAuthorized where it asks for another tenant's."""
     if token.role != TENANT:
         return tenant
@@ -138,7 +138,7 @@ def _of_whom(token: Token, tenant: str | None) -> str | None:
     return tenant or token.tenant
 
 
-def _enter(broker: Broker, make: Callable[[int, str], EntryT], token: Token) -> EntryT:
+def _enter(broker: Broker, make: Callable[[int, str], EntryT], token: Principal) -> EntryT:
     """Have an entry journalled; return it, or raise why it cannot be."""
     entry = make(wall_ms(), f"{token.role} {token.name}".strip())
     broker.ask(lambda caller, now_ms, _at_ms: e.EntryRequested(now_ms=now_ms, at_ms=entry.at_ms, caller=caller, entry=entry))

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query
 
+from gpupool_broker.access.principal import Principal
+from gpupool_broker.access.roles import ADMIN, TENANT
 from gpupool_broker.api import scheduling_shapes as shapes
 from gpupool_broker.api.wanted import ExplainRequest
 from gpupool_broker.core import events as e
@@ -15,8 +17,6 @@ from gpupool_broker.core.explain import what_if, why_waiting
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.wants import want_of
 from gpupool_broker.service import Broker
-from gpupool_broker.store.sql import Token
-from gpupool_broker.tokens import ADMIN, TENANT
 from gpupool_wire.errors import NotAuthorized, NotFound
 from gpupool_wire.units import parse_compute, parse_memory
 
@@ -24,7 +24,7 @@ AccountPart = Annotated[str, Path(min_length=1, max_length=512, pattern="^[^/]*$
 RequestId = Annotated[str, Path(max_length=512)]
 
 
-def _by(token: Token) -> str:
+def _by(token: Principal) -> str:
     return f"{token.role} {token.name}".strip()
 
 
@@ -32,7 +32,7 @@ def add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None: 
     """Add what tenants and their projects hold, and what they may hold."""
 
     @app.get("/api/v1/tenants", tags=["tenants"])
-    def tenants(token: Token = reader) -> list[shapes.TenantShape]:
+    def tenants(token: Principal = reader) -> list[shapes.TenantShape]:
         """Every tenant and project that holds something or has a quota."""
 
         def look(pool: Pool) -> list[shapes.TenantShape]:
@@ -43,7 +43,7 @@ def add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None: 
 
         return broker.read(look)
 
-    def change(account: str, body: shapes.QuotaRequest, token: Token) -> shapes.TenantShape:
+    def change(account: str, body: shapes.QuotaRequest, token: Principal) -> shapes.TenantShape:
         name = broker.ask(
             lambda caller, now_ms, at_ms: e.QuotaRequested(
                 now_ms=now_ms, at_ms=at_ms, caller=caller, tenant=account, by=_by(token), **body.as_limits()
@@ -52,13 +52,13 @@ def add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None: 
         return broker.read(lambda pool: shapes.tenant_shape(pool, name))
 
     @app.put("/api/v1/quotas/{tenant}", tags=["tenants"])
-    def set_quota(tenant: AccountPart, body: shapes.QuotaRequest, token: Token = admin) -> shapes.TenantShape:
+    def set_quota(tenant: AccountPart, body: shapes.QuotaRequest, token: Principal = admin) -> shapes.TenantShape:
         """Set what a tenant may hold, and what it is guaranteed. What it holds already is not taken away by a lower limit."""
         return change(tenant, body, token)
 
     @app.put("/api/v1/quotas/{tenant}/projects/{project}", tags=["tenants"])
     def set_project_quota(
-        tenant: AccountPart, project: AccountPart, body: shapes.QuotaRequest, token: Token = admin
+        tenant: AccountPart, project: AccountPart, body: shapes.QuotaRequest, token: Principal = admin
     ) -> shapes.TenantShape:
         """Set what one project of a tenant may hold, and what it is guaranteed within the tenant."""
         return change(f"{tenant}/{project}", body, token)
@@ -68,7 +68,7 @@ def add_queue(app: FastAPI, broker: Broker, reader: Any, changer: Any) -> None: 
     """Add the queue, and why something waits."""
 
     @app.get("/api/v1/queue", tags=["queue"])
-    def queue(limit: Annotated[int, Query(ge=1, le=100_000)] = 1_000, token: Token = reader) -> list[shapes.WaitingShape]:
+    def queue(limit: Annotated[int, Query(ge=1, le=100_000)] = 1_000, token: Principal = reader) -> list[shapes.WaitingShape]:
         """What waits for room, in the order in which it is served, and why."""
 
         def look(pool: Pool) -> list[shapes.WaitingShape]:
@@ -83,7 +83,7 @@ def add_queue(app: FastAPI, broker: Broker, reader: Any, changer: Any) -> None: 
         return broker.read(look)
 
     @app.delete("/api/v1/queue/{request_id}", tags=["queue"])
-    def cancel(request_id: RequestId, token: Token = changer) -> shapes.Cancelled:
+    def cancel(request_id: RequestId, token: Principal = changer) -> shapes.Cancelled:
         """Take a waiting request out of the queue; who waits for it is told."""
         tenant = None if token.role == ADMIN else token.tenant
         broker.ask(
@@ -94,7 +94,7 @@ def add_queue(app: FastAPI, broker: Broker, reader: Any, changer: Any) -> None: 
         return shapes.Cancelled(request_id=request_id)
 
     @app.get("/api/v1/queue/{request_id}/explain", tags=["queue"])
-    def explain_waiting(request_id: RequestId, token: Token = reader) -> shapes.ExplanationShape:
+    def explain_waiting(request_id: RequestId, token: Principal = reader) -> shapes.ExplanationShape:
         """Why a request waits: its position, its quota, what blocks it on each device, what would admit it."""
 
         def look(pool: Pool) -> shapes.ExplanationShape:
@@ -106,7 +106,7 @@ def add_queue(app: FastAPI, broker: Broker, reader: Any, changer: Any) -> None: 
         return broker.read(look)
 
     @app.post("/api/v1/explain", tags=["queue"])
-    def explain(body: ExplainRequest, token: Token = reader) -> shapes.ExplanationShape:
+    def explain(body: ExplainRequest, token: Principal = reader) -> shapes.ExplanationShape:
         """What would become of a request: where it would go, or what blocks it, device by device, and what would admit it."""
         if token.role == TENANT and body.tenant not in (None, token.tenant):
             raise NotAuthorized(f"a token of tenant {token.tenant} cannot ask for another tenant")
@@ -119,7 +119,7 @@ def add_reservations(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> N
     """Add windows of reserved room, and the moving together of idle slices."""
 
     @app.get("/api/v1/reservations", tags=["reservations"])
-    def reservations(token: Token = reader) -> list[shapes.ReservationShape]:
+    def reservations(token: Principal = reader) -> list[shapes.ReservationShape]:
         """Reservations that are not over, by their beginning."""
 
         def look(pool: Pool) -> list[shapes.ReservationShape]:
@@ -129,7 +129,7 @@ def add_reservations(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> N
         return broker.read(look)
 
     @app.post("/api/v1/reservations", status_code=201, tags=["reservations"])
-    def reserve(body: shapes.ReservationRequest, token: Token = admin) -> shapes.ReservationShape:
+    def reserve(body: shapes.ReservationRequest, token: Principal = admin) -> shapes.ReservationShape:
         """Keep room on so many devices for a tenant or project in a window of time."""
         compute_pct, memory_mib = parse_compute(body.compute), parse_memory(body.memory)
         made = broker.ask(
@@ -152,7 +152,7 @@ def add_reservations(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> N
         return broker.read(lambda pool: shapes.reservation_shape(pool, pool.reservations[made]))
 
     @app.delete("/api/v1/reservations/{reservation_id}", tags=["reservations"])
-    def unreserve(reservation_id: RequestId, token: Token = admin) -> shapes.Cancelled:
+    def unreserve(reservation_id: RequestId, token: Principal = admin) -> shapes.Cancelled:
         """Cancel a reservation: what nobody uses of it is free."""
         broker.ask(
             lambda caller, now_ms, at_ms: e.ReservationCancelled(
@@ -162,7 +162,7 @@ def add_reservations(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> N
         return shapes.Cancelled(request_id=reservation_id)
 
     @app.post("/api/v1/defrag", tags=["reservations"])
-    def defrag(body: shapes.DefragRequest, token: Token = admin) -> shapes.DefragShape:
+    def defrag(body: shapes.DefragRequest, token: Principal = admin) -> shapes.DefragShape:
         """Move idle slices together, so that larger requests fit; without `apply` only say what that would gain."""
         if body.apply:
             plan: Defrag = broker.ask(

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
-from gpupool_broker.store.sql import Token
 
 Detail = str | int | float | bool | None
 
@@ -142,44 +141,6 @@ class Drain(BaseModel):
     deadline_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
 
 
-class TokenRequest(BaseModel):
-    """Make a token."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    role: Annotated[str, Field(pattern="^(admin|finance|tenant|join)$")]
-    tenant: Annotated[str, Field(max_length=512)] = ""
-    name: Annotated[str, Field(max_length=512)] = ""
-    expires_s: Annotated[int, Field(ge=1, le=10 * 365 * 86_400)] | None = None
-
-
-class TokenShape(BaseModel):
-    """A token, without the token."""
-
-    id: str
-    role: str
-    tenant: str
-    name: str
-    created_at: datetime
-    expires_at: datetime | None
-    used_at: datetime | None
-    revoked_at: datetime | None
-
-
-class NewToken(TokenShape):
-    """A token as it is shown once."""
-
-    token: str
-
-
-class WhoAmI(BaseModel):
-    """Whose token this is."""
-
-    role: str
-    tenant: str
-    name: str
-
-
 def moment(ms: int) -> datetime:
     """Return a time as REST shows it: UTC, to the millisecond."""
     return datetime.fromtimestamp(ms / 1000, UTC)
@@ -265,18 +226,4 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         reservation=slice_.reservation,
         paused_by=slice_.paused_by,
         notice=slice_.notice,
-    )
-
-
-def token_shape(token: Token) -> TokenShape:
-    """Return a token as REST shows it."""
-    return TokenShape(
-        id=token.token_id,
-        role=token.role,
-        tenant=token.tenant,
-        name=token.name,
-        created_at=moment(token.created_ms),
-        expires_at=_moment(token.expires_ms),
-        used_at=_moment(token.used_ms),
-        revoked_at=_moment(token.revoked_ms),
     )

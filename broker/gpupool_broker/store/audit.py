@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -91,7 +91,7 @@ class AuditStore:
 
 
 def _conditions(query: AuditQuery) -> list[sa.ColumnElement[bool]]:
-    tests = {
+    tests: dict[str, Callable[[Any], sa.ColumnElement[bool]]] = {
         "since_ms": lambda since: audit.c.at_ms >= since,
         "until_ms": lambda until: audit.c.at_ms < until,
         "who": lambda who: audit.c.who == who,

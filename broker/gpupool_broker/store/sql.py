@@ -5,7 +5,7 @@ open_database(url) ──take──> Writer ──> Journal, Snapshots, AccountS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -101,6 +101,13 @@ class SqlStore:
         changes = {name: value for name, value in (("used_ms", used_ms), ("revoked_ms", revoked_ms)) if value is not None}
         with self.writer.begin() as connection:
             connection.execute(sa.update(tokens).where(tokens.c.token_id == token_id).values(**changes))
+
+    def note_token_uses(self, used_ms: Mapping[str, int]) -> None:
+        """Keep when tokens were used last, by their ids."""
+        if used_ms:
+            change = sa.update(tokens).where(tokens.c.token_id == sa.bindparam("id")).values(used_ms=sa.bindparam("at"))
+            with self.writer.begin() as connection:
+                connection.execute(change, [{"id": token_id, "at": at_ms} for token_id, at_ms in used_ms.items()])
 
     def key(self, name: str, make: Callable[[], bytes]) -> bytes:
         """Return a secret key that all brokers of this database share; the first one makes it."""

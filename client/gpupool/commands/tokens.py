@@ -18,6 +18,8 @@ COLUMNS: tuple[Column, ...] = (
     ("expires", moment("expires_at")),
     ("used", moment("used_at")),
     ("revoked", moment("revoked_at")),
+    ("may", lambda row: "read" if row.get("read_only") else "change"),
+    ("made by", field("made_by")),
 )
 
 
@@ -44,11 +46,13 @@ def create(
     tenant: Annotated[str, typer.Option(help="The tenant's name, for the role tenant.")] = "",
     name: Annotated[str, typer.Option(help="What it is for, for people.")] = "",
     expires: Annotated[int | None, typer.Option(help="Seconds it is valid.", min=1)] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="It may look and change nothing.")] = False,
     as_json: Json = False,
     http: Http = None,
 ) -> None:
     """Make a token and print it. It cannot be shown again."""
-    made = broker_rest(http).post("/tokens", {"role": role, "tenant": tenant, "name": name, "expires_s": expires})
+    wanted = {"role": role, "tenant": tenant, "name": name, "expires_s": expires, "read_only": read_only}
+    made = broker_rest(http).post("/tokens", wanted)
     if as_json:
         print_json(made)
     else:

@@ -89,7 +89,7 @@ def _run(household: Household, plan: Plan, ready_file: Path | None, stop_with_st
             if as_json:
                 print_json({"url": pool.url, "http": pool.http, "pids": pool.pids, "sign_in": household.sign_in})
             elif not stop_with_stdin:
-                _announce(pool, plan, household.sign_in)
+                _announce(pool, plan, household)
             sys.stdout.flush()
             household.watch(is_over)
     except DaemonFailed:
@@ -106,11 +106,13 @@ def _note_ready(pool: RunningPool, ready_file: Path | None) -> None:
         draft.replace(ready_file)
 
 
-def _announce(pool: RunningPool, plan: Plan, sign_in: str) -> None:
+def _announce(pool: RunningPool, plan: Plan, household: Household) -> None:
     page = "web page and REST" if plan.with_web else "REST"
     typer.echo(f"The pool is up: {page} at {pool.http}, control port {pool.url}.")
-    if sign_in:
-        typer.echo(f"Sign in to the web page, once, with {sign_in}")
+    if household.sign_in:
+        typer.echo(f"Sign in to the web page, once, with {household.sign_in}")
+    if household.first_password:
+        typer.echo(f"Or as admin with the one-time password {household.first_password}; you choose another then.")
     typer.echo(f"State, admin token and logs are in {plan.home}. Ctrl-C stops it.")
 
 

@@ -85,6 +85,10 @@ class Placer:
 
     # ── what is asked ──────
 
+    def follow(self, policy: str) -> None:
+        """Choose by another policy from now on. Raises KeyError where there is no such policy."""
+        self.policy = POLICIES[policy]
+
     def seen(self, ask: Ask) -> None:
         """Learn from a request that came in: once each, however often it is tried."""
         fastest = max(self._ratings, default=0) if ask.tflops else 0
