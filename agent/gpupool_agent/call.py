@@ -34,6 +34,7 @@ class Call:
     queue_ns: int = 0
     throttle_ns: int = 0
     execute_ns: int = 0
+    coding_ns: int = 0
     #: Main began with it and found that it needs a thread of its own after all.
     is_handed_on: bool = False
     #: It counts among the calls that wait for a turn.

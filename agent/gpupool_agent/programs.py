@@ -22,6 +22,7 @@ from gpupool_agent.core.model_scan import check_model, scan_model
 from gpupool_agent.devices.base import Device, Program, Surface
 from gpupool_agent.models import ModelCache
 from gpupool_agent.quantum import Quantum
+from gpupool_wire.coding import Coder
 from gpupool_wire.errors import ModelEvicted, OutOfSliceMemory
 from gpupool_wire.messages import ModelMissing, ModelOptions, OpenModel
 
@@ -45,6 +46,8 @@ class SharedProgram:
         #: The latest call's execution time and the largest input that ran quickly: short calls need no thread of their own.
         self.latest_ns: int | None = None
         self.quick_bytes = 0
+        #: What was learnt of each output that travels coded.
+        self.coders: dict[str, Coder] = {}
         self._program: Program | None = program
         self._running = 0
         self._idle_since_ns = time.monotonic_ns()

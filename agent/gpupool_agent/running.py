@@ -7,6 +7,7 @@ feed ──frames──> tensors ─┐                     ┌─> frames ─�
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from gpupool_agent.array_store import Broken
 from gpupool_agent.call import Call, Done
 from gpupool_agent.devices.base import Device, Execution, Program
 from gpupool_agent.quantum import Quantum
+from gpupool_wire.coding import Coder
 from gpupool_wire.errors import ExecutionFailed, RemoteProtocolError, UsageError
 from gpupool_wire.messages import Result, Run, Timing
-from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, name_of, pack_value, unpack_values
+from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, coded_nbytes, name_of, pack_value, unpack_values
 
 _now = time.monotonic_ns
 
@@ -52,7 +54,7 @@ class Running:
             self._quantum.leave(device_ns)
         shared.latest_ns = executed_ns
         specs, frames = packed or self._packed(call, message, program, execution)
-        timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns)
+        timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns, coding_ns=call.coding_ns)
         return Done(call=call, reply=Result(call_id=message.call_id, outputs=specs, timing=timing), frames=frames)
 
     def let_go(self, call: Call) -> None:
@@ -65,6 +67,11 @@ class Running:
         if call.feed is not None or not isinstance(call.message, Run):
             return
         names = [name for name, _ in call.message.feed]
+        specs = [spec for _, spec in call.message.feed]
+        started_ns = _now()
+        decoded = coded_nbytes(specs)
+        if decoded > self._device.account.limit_bytes:
+            raise self._device.account.refusal(decoded, "the coded inputs of a call")
 
         def held(spec: HeldSpec) -> Value:
             kept = call.arrays.pin(spec.id)
@@ -73,7 +80,9 @@ class Running:
             call.pinned.append(kept)
             return kept.array
 
-        values = unpack_values([spec for _, spec in call.message.feed], call.frames, held)
+        values = unpack_values(specs, call.frames, held)
+        if decoded:
+            call.coding_ns += _now() - started_ns
         if self._device.aligned_bytes > 1:
             values = [aligned(value, self._device.aligned_bytes) for value in values]
         call.feed = dict(zip(names, values, strict=True))
@@ -91,10 +100,21 @@ class Running:
             if ids and (array_id := ids.get(names[number])) is not None:
                 specs.append(self._held(call, array_id, names[number], value))
                 continue
-            spec, more = pack_value(_travelling(value))
+            spec, more = self._coded(call, message, names[number], _travelling(value))
             specs.append(spec)
             frames += more
         return specs, frames
+
+    def _coded(self, call: Call, message: Run, name: str, value: Value) -> tuple[ValueSpec, list[memoryview]]:
+        """Return an output as it travels: coded where the caller's link is slower than that."""
+        speed = message.link_bytes_per_s
+        if not speed:
+            return pack_value(value)
+        started_ns = _now()
+        coder = call.program.coders.setdefault(name, Coder(time.perf_counter_ns))
+        packed = pack_value(value, partial(coder.pack, bytes_per_s=speed))
+        call.coding_ns += _now() - started_ns
+        return packed
 
     def _held(self, call: Call, array_id: int, name: str, value: Value) -> HeldSpec:
         if not isinstance(value, call.arrays.library.xp.ndarray) or value.dtype.kind not in "biufc":

@@ -25,6 +25,8 @@ from gpupool.control import program_name
 from gpupool.grant import Grant
 from gpupool.keeper import Keeper
 from gpupool.line import Gone, Line
+from gpupool.pace import Pace
+from gpupool.settings import coding_mode
 from gpupool_wire.codec import FROM_DOOR, FROM_WORKER
 from gpupool_wire.conversation import CLIENT_AND_DOOR, CLIENT_AND_WORKER
 from gpupool_wire.errors import GpupoolError
@@ -62,9 +64,13 @@ class Traffic:
     questions: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
+    #: How many bytes more it would have been without coding.
+    saved_bytes: int = 0
 
     def add(self, counted: Channel | Traffic) -> None:
         """Add what was counted there."""
+        if isinstance(counted, Traffic):
+            self.saved_bytes += counted.saved_bytes
         self.questions += counted.questions
         self.sent_bytes += counted.sent_bytes
         self.received_bytes += counted.received_bytes
@@ -78,6 +84,7 @@ class Link:
 
     def __init__(self, opened: LinkOpened, *, slice_id: str, holder: bool, on_end: Callable[[Link, GpupoolError], None]) -> None:
         self.worker = opened.worker
+        self.pace = Pace(opened.worker, coding_mode())
         self.slice_id = slice_id
         #: What was last decided about the slice: whether it is paused, and whether it will be taken back.
         self.news = SliceNews(is_paused=False)
@@ -146,6 +153,7 @@ class Link:
             total.add(self._gone_traffic)
             for channel in self._all:
                 total.add(channel)
+            total.saved_bytes += self.pace.saved_bytes
         return total
 
     def next_call_id(self) -> int:

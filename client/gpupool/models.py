@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
 from gpupool.protocols import CallTiming
+from gpupool_wire.coding import Coder
 from gpupool_wire.errors import (
     GpupoolError,
     LeaseLost,
@@ -47,7 +49,7 @@ from gpupool_wire.messages import (
     Timing,
     WorkerToClient,
 )
-from gpupool_wire.tensors import Value, ValueSpec, pack_values, unpack_values
+from gpupool_wire.tensors import Buffer, Value, ValueSpec, pack_value, saved_nbytes, unpack_values
 
 if TYPE_CHECKING:
     from gpupool.arrays import Namespace
@@ -88,6 +90,8 @@ class Model:
         self._session: tuple[Link, SessionOpened] | None = None
         self._closed = False
         self._timings = threading.local()
+        #: What was learnt of each input.
+        self._coders: dict[str, Coder] = {}
         #: Where the finalizer finds the newest session; it must not hold the model itself.
         self._open_at: list[tuple[Link, int]] = []
         weakref.finalize(self, _forget, self._open_at).atexit = False
@@ -149,7 +153,7 @@ class Model:
         """Return the outputs in order, as fresh writable arrays, those in `keep` as arrays of the slice. See RemoteModel.run."""
         start_ns = time.perf_counter_ns()
         inputs, frames = self._inputs(feed)
-        self._links.check_room(sum(map(len, frames)))
+        self._links.check_room(sum(map(len, frames)) + saved_nbytes(spec for _, spec in inputs))
         wanted = None if outputs is None else list(outputs)
         config = dict(run_config or {})
 
@@ -162,10 +166,13 @@ class Model:
                 outputs=wanted,
                 run_config=config,
                 keep=kept.ids if kept else [],
+                link_bytes_per_s=int(link.pace.bytes_per_s),
             )
+            sent_ns = time.perf_counter_ns()
             answer, result_frames = link.call(question, frames)
             if not isinstance(answer, Result):
                 raise _out_of_place(question, answer)
+            _observe(link, question, frames, answer, result_frames, time.perf_counter_ns() - sent_ns)
             values = [_own(value) for value in unpack_values(answer.outputs, result_frames, kept.array if kept else None)]
             self._timings.last = _split(answer.timing, time.perf_counter_ns() - start_ns)
             return values
@@ -176,9 +183,24 @@ class Model:
         """Return a feed as it travels. Arrays of the slice are named; nothing is imported for a feed without any."""
         arrays = sys.modules.get("gpupool.arrays.feeding")
         held = arrays.held_inputs(lambda: self._links.xp, feed) if arrays is not None else {}
-        specs, frames = pack_values(value for name, value in feed.items() if name not in held)
-        rest = iter(specs)
-        return [(name, held[name] if name in held else next(rest)) for name in feed], frames
+        session = self._session
+        speed = session[0].pace.bytes_per_s if session is not None else 0
+        specs: list[tuple[str, ValueSpec]] = []
+        frames: list[memoryview] = []
+        for name, value in feed.items():
+            if name in held:
+                specs.append((name, held[name]))
+                continue
+            spec, more = pack_value(value, partial(self._coder(name).pack, bytes_per_s=speed)) if speed else pack_value(value)
+            specs.append((name, spec))
+            frames += more
+        return specs, frames
+
+    def _coder(self, name: str) -> Coder:
+        coder = self._coders.get(name)
+        if coder is None:
+            coder = self._coders[name] = Coder(time.perf_counter_ns)
+        return coder
 
     def _kept(self, link: Link, names: Collection[str]) -> Kept | None:
         if not names:
@@ -285,6 +307,16 @@ def _own(value: Value) -> Value:
     if isinstance(value, np.ndarray):
         return value if value.flags.writeable else value.copy()
     return [_own(item) for item in value] if isinstance(value, list) else value
+
+
+def _observe(
+    link: Link, question: Run, frames: Sequence[Buffer], answer: Result, result_frames: Sequence[Buffer], wall_ns: int
+) -> None:
+    """Tell the link's pace what a call took on its way."""
+    timing = answer.timing
+    on_worker_ns = timing.queue_ns + timing.throttle_ns + timing.execute_ns + timing.coding_ns
+    nbytes = sum(map(len, frames)) + sum(map(len, result_frames))
+    link.pace.observe(nbytes, wall_ns - on_worker_ns, [*(spec for _, spec in question.feed), *answer.outputs])
 
 
 def _split(timing: Timing, wall_ns: int) -> CallTiming:

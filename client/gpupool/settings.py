@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,16 @@ DEFAULT_MEMORY_MIB: Final = 2048
 PATIENCE_S: Final = 10.0
 
 WAY_OUT: Final = "start a pool on this machine with `gpupool up`, or set GPUPOOL_URL (and GPUPOOL_TOKEN) to yours"
+
+
+class CodingMode(StrEnum):
+    """When tensors are coded for their way over the network. The results are the same, bit for bit."""
+
+    #: Where that is quicker, as far as what the link has carried so far tells.
+    AUTO = "auto"
+    OFF = "off"
+    #: To the fewest bytes, as for a very slow link.
+    ALWAYS = "always"
 
 
 class RunningPool(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +96,15 @@ def wanted_size(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     except UsageError as error:
         raise UsageError(f"GPUPOOL_MEMORY: {error.message}") from error
     return compute, memory
+
+
+def coding_mode(environ: Mapping[str, str] = os.environ) -> CodingMode:
+    """Return when tensors are coded: GPUPOOL_CODING, else `auto`. Raises UsageError for what it cannot be."""
+    given = environ.get("GPUPOOL_CODING", "").strip().lower() or CodingMode.AUTO
+    try:
+        return CodingMode(given)
+    except ValueError:
+        raise UsageError(f"GPUPOOL_CODING cannot be {given!r}: it is one of {', '.join(CodingMode)}") from None
 
 
 def rest_address(http: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -237,6 +237,26 @@ def raw_nbytes(spec: TensorSpec) -> int:
     return math.prod(spec.shape) * dtype_named(spec.dtype).itemsize
 
 
+def _coded(specs: Iterable[ValueSpec]) -> Iterator[TensorSpec]:
+    """Yield the tensors that travel coded."""
+    for spec in specs:
+        match spec:
+            case TensorSpec() if spec.coding != RAW:
+                yield spec
+            case SequenceSpec(items=items):
+                yield from _coded(items)
+
+
+def coded_nbytes(specs: Iterable[ValueSpec]) -> int:
+    """Return what the tensors that travel coded take in memory. Raises RemoteProtocolError for an unknown dtype."""
+    return sum(map(raw_nbytes, _coded(specs)))
+
+
+def saved_nbytes(specs: Iterable[ValueSpec]) -> int:
+    """Return how many bytes more the tensors would be on the wire without coding."""
+    return sum(raw_nbytes(spec) - spec.nbytes for spec in _coded(specs))
+
+
 def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
     try:
         texts = msgspec.msgpack.decode(payload, type=list[str])
@@ -249,10 +269,13 @@ def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
     return array.reshape(spec.shape)
 
 
-def pack_value(value: Value) -> tuple[PackedSpec, list[memoryview]]:
-    """Return spec and frames of an array, a list of arrays or maps, a map, or None."""
+Packer = Callable[[Array], tuple[TensorSpec, list[memoryview]]]
+
+
+def pack_value(value: Value, pack: Packer = pack_tensor) -> tuple[PackedSpec, list[memoryview]]:
+    """Return spec and frames of an array, a list of arrays or maps, a map, or None. `pack`: how an array is packed."""
     if isinstance(value, np.ndarray):
-        return pack_tensor(value)
+        return pack(value)
     if value is None:
         return NoneSpec(), []
     if isinstance(value, Mapping):
@@ -263,13 +286,13 @@ def pack_value(value: Value) -> tuple[PackedSpec, list[memoryview]]:
         items: list[TensorSpec | MapSpec | NoneSpec] = []
         frames: list[memoryview] = []
         for item in value:
-            spec, item_frames = pack_value(item)
+            spec, item_frames = pack_value(item, pack)
             if isinstance(spec, SequenceSpec):
                 raise LocalProtocolError("a sequence of sequences cannot travel: ONNX has no such type")
             items.append(spec)
             frames += item_frames
         return SequenceSpec(items), frames
-    return pack_tensor(np.asarray(value))
+    return pack(np.asarray(value))
 
 
 def unpack_value(spec: ValueSpec, frames: Iterator[Buffer], held: Callable[[HeldSpec], Value] | None = None) -> Value:

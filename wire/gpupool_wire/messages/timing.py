@@ -13,3 +13,5 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     queue_ns: Count = 0
     throttle_ns: Count = 0
     execute_ns: Count = 0
+    #: Decoding the inputs and coding the outputs, where they are coded.
+    coding_ns: Count = 0

@@ -140,6 +140,8 @@ class Run(Message, frozen=True, kw_only=True):
     run_config: dict[str, str] = {}
     #: Outputs that stay on the device, and the ids they get there.
     keep: list[tuple[str, ArrayId]] = []
+    #: What the caller's link carries, as far as the caller knows: outputs may come coded where that is quicker. 0: they come raw.
+    link_bytes_per_s: Count = 0
 
 
 class Result(Message, frozen=True, kw_only=True):
