@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gpupool_agent.array_batch import Batch
 from gpupool_agent.array_store import ArrayStore, Kept
-from gpupool_agent.core.sessions import Link
+from gpupool_agent.core.sessions import ChannelId, Link
 from gpupool_agent.programs import SharedProgram
 from gpupool_wire.errors import RemoteProtocolError
 from gpupool_wire.messages import CloseSession, Message, OpenModel, Operate, PutModel, Run
@@ -17,7 +17,7 @@ from gpupool_wire.tensors import Buffer, HeldSpec, Value
 class Call:
     """One request of one channel."""
 
-    channel_id: bytes
+    channel_id: ChannelId
     link: Link
     message: OpenModel | PutModel | Run | Operate | CloseSession
     frames: list[Buffer]

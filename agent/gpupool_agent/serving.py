@@ -1,6 +1,6 @@
-"""The worker's main thread: one ROUTER socket, one channel to the agent, and nothing that waits.
+"""The worker's main thread: one ROUTER socket, streams of this host, one channel to the agent, and nothing that waits.
 
-    clients ══frames══> ROUTER ──decode, Sessions──> quick Run: here, now         ──reply──> ROUTER ══> clients
+    clients ══frames══> ROUTER, streams ──decode, Sessions──> quick Run: here, now ──reply──> Outbox ══> clients
     agent ──messages──> channel ──Grant──> Quantum    other calls: Calls ──done──┘
     every second: probe silent channels, void stale tickets, report use
 
@@ -10,10 +10,11 @@ Whatever arrives, this loop goes on: a malformed, oversized or out-of-order mess
 from __future__ import annotations
 
 import logging
-import math
+import os
+import select
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import zmq
 
@@ -32,13 +33,14 @@ from gpupool_agent.channel import (
     Stop,
     WorkerEnd,
 )
-from gpupool_agent.core.sessions import GoneLink, Sessions
+from gpupool_agent.core.sessions import ChannelId, GoneLink, Sessions
 from gpupool_agent.devices.base import Device
 from gpupool_agent.outbox import Outbox
 from gpupool_agent.programs import SharedProgram
 from gpupool_agent.quantum import Quantum
 from gpupool_agent.reporting import Reporting
 from gpupool_agent.resizing import MemoryLimit
+from gpupool_agent.streams import Streams
 from gpupool_wire.codec import AT_WORKER, encode
 from gpupool_wire.errors import ErrorInfo, GpupoolError, LeaseLost, RemoteFault, RemoteProtocolError, WorkerLost
 from gpupool_wire.limits import BEAT_S
@@ -72,6 +74,7 @@ RECEIVED_PER_TURN = 32
 RETRY_S = 0.005
 #: How long the last messages may take on their way out.
 LINGER_MS = 300
+_POLLIN = int(zmq.POLLIN)
 
 
 class Server:
@@ -89,7 +92,11 @@ class Server:
         self._memory = MemoryLimit(device, lambda idle_for_ns: calls.evict_one(idle_for_ns=idle_for_ns), channel.send)
         self._sessions = Sessions()
         self._programs: dict[int, SharedProgram] = {}
-        self._outbox = Outbox(router, self._sessions, self._channel_gone)
+        self._epoll = select.epoll()
+        self._streams = Streams(self._epoll)
+        #: Streams that have something to say and were not heard yet.
+        self._unheard = 0
+        self._outbox = Outbox(router, self._streams, self._sessions, self._channel_gone)
         #: Quick calls that wait for a grant.
         self._pending: deque[Call] = deque()
         self._reporting = Reporting(device, quantum, calls, compute_pct=start.compute_pct, policy=start.policy, send=channel.send)
@@ -104,54 +111,95 @@ class Server:
 
     def serve(self) -> None:
         """Serve until stopped. Then clients know, and the socket is closed."""
-        poller = zmq.Poller()
-        for source in (self._router, self._channel.fileno(), self._calls.wake_fd):
-            poller.register(source, zmq.POLLIN)
+        router_fd = int(self._router.getsockopt(zmq.FD))
+        for fd in (router_fd, self._channel.fileno(), self._calls.wake_fd):
+            self._epoll.register(fd, select.EPOLLIN)
         due_s = time.monotonic() + BEAT_S
         while not self._is_over:
-            wait_s = due_s - time.monotonic()
-            if self._outbox.has_unsent:
-                wait_s = min(wait_s, RETRY_S)
-            ready = dict(poller.poll(max(0, math.ceil(wait_s * 1000))))
-            if self._channel.fileno() in ready:
-                self._hear_agent()
-            if self._calls.wake_fd in ready:
-                self._calls.woken()
-            self._send_done()
-            if self._router in ready:
-                self._receive()
-            if self._pending:
-                self._run_pending()
-            if self._outbox.has_unsent:
-                self._outbox.retry()
+            self._turn(due_s, router_fd)
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + BEAT_S
                 self._every_second()
         self._end()
 
+    def _turn(self, due_s: float, router_fd: int) -> None:
+        """Wait until something is to be done, at most until `due_s`, and do it."""
+        wait_s = due_s - time.monotonic()
+        if self._outbox.has_unsent:
+            wait_s = min(wait_s, RETRY_S)
+        # The descriptor of a ZeroMQ socket tells of changes alone: what is there already has to be asked for.
+        is_heard = self._router_has_more()
+        ready = dict(self._epoll.poll(0 if is_heard else max(0.0, wait_s)))
+        if self._channel.fileno() in ready:
+            self._hear_agent()
+        if self._calls.wake_fd in ready:
+            self._calls.woken()
+        self._send_done()
+        if is_heard or router_fd in ready:
+            self._receive()
+        self._hear_streams(ready)
+        if self._pending:
+            self._run_pending()
+        if self._outbox.has_unsent:
+            self._outbox.retry()
+
+    def _router_has_more(self) -> bool:
+        return bool(int(self._router.getsockopt(zmq.EVENTS)) & _POLLIN)
+
     # ── what arrives ──────
 
     def _receive(self) -> None:
         for _ in range(RECEIVED_PER_TURN):
-            try:
-                parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not self._router_has_more():
                 return
-            channel_id = parts[0].bytes
-            frames: list[Buffer] = [part.bytes if len(part) <= TINY_BYTES else part.buffer for part in parts[1:]]
-            call_id = 0
-            try:
-                message, tensors = AT_WORKER.decode(frames)
-                call_id = getattr(message, "call_id", 0)
-                self._heard(channel_id, message, tensors)
-            except GpupoolError as error:
-                self._outbox.send(channel_id, Failed(call_id=call_id, error=error.to_info()))
-            except Exception:  # noqa: BLE001 - a fault in handling one message must not end the others' service
-                _log.exception("a message could not be handled", extra={"action": "message_failed"})
-                fault = RemoteFault("the worker could not handle this message; its log says why").to_info()
-                self._outbox.send(channel_id, Failed(call_id=call_id, error=fault))
+            parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            self._hear(parts[0].bytes, [part.bytes if len(part) <= TINY_BYTES else part.buffer for part in parts[1:]])
 
-    def _heard(self, channel_id: bytes, message: Message, frames: Sequence[Buffer]) -> None:
+    def _hear_streams(self, ready: Mapping[int, int]) -> None:
+        self._unheard = sum(fd in self._streams for fd in ready)
+        for fd, events in ready.items():
+            if fd == self._streams.listener_fd:
+                self._streams.accept(time.monotonic())
+            elif fd in self._streams:  # a message heard before may have ended it
+                self._unheard -= 1
+                if events & select.EPOLLOUT and not self._streams.flush(fd):
+                    self._channel_gone(self._streams.number_of(fd), "the client's stream is gone")
+                elif events & ~select.EPOLLOUT:
+                    self._hear_stream(fd)
+
+    def _hear_stream(self, fd: int) -> None:
+        number = self._streams.number_of(fd)
+        try:
+            messages = self._streams.read(fd)
+        except RemoteProtocolError as error:  # where its next message begins, nobody knows
+            self._outbox.send(number, Failed(call_id=0, error=error.to_info()))
+            self._channel_gone(number, error.message)
+            return
+        if messages is None:
+            self._channel_gone(number, "the client's stream has ended")
+            return
+        for frames in messages:
+            self._hear(number, frames)
+            if self._sessions.link_of(number) is None:  # not let in, or gone again
+                self._streams.close(number)
+                return
+            self._streams.joined(number)
+
+    def _hear(self, channel_id: ChannelId, frames: Sequence[Buffer]) -> None:
+        """Handle a message; whatever is wrong with it, the client hears so and this loop goes on."""
+        call_id = 0
+        try:
+            message, tensors = AT_WORKER.decode(frames)
+            call_id = getattr(message, "call_id", 0)
+            self._heard(channel_id, message, tensors)
+        except GpupoolError as error:
+            self._outbox.send(channel_id, Failed(call_id=call_id, error=error.to_info()))
+        except Exception:  # noqa: BLE001 - a fault in handling one message must not end the others' service
+            _log.exception("a message could not be handled", extra={"action": "message_failed"})
+            fault = RemoteFault("the worker could not handle this message; its log says why").to_info()
+            self._outbox.send(channel_id, Failed(call_id=call_id, error=fault))
+
+    def _heard(self, channel_id: ChannelId, message: Message, frames: Sequence[Buffer]) -> None:
         if isinstance(message, Join):
             self._hear_agent()  # its ticket was admitted before the client heard of it, but perhaps not read here yet
         link = self._sessions.heard(channel_id, message, time.monotonic())
@@ -173,7 +221,12 @@ class Server:
             case Join():
                 device = self._device
                 joined = Joined(
-                    version=PROTOCOL_VERSION, device=self._start.device, kind=device.kind, providers=list(device.providers)
+                    version=PROTOCOL_VERSION,
+                    device=self._start.device,
+                    kind=device.kind,
+                    providers=list(device.providers),
+                    stream=self._streams.name,
+                    pid=os.getpid(),
                 )
                 self._outbox.send(channel_id, joined)
             case Leave():
@@ -222,7 +275,7 @@ class Server:
             shared.quick_bytes = nbytes  # larger than ever: an executor measures it, and the next such call may be quick
             return False
         return latest_ns <= QUICK_NS or (
-            not self._calls.running and not self._pending and not int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+            not self._calls.running and not self._pending and not self._unheard and not self._router_has_more()
         )
 
     def _run_pending(self) -> None:
@@ -328,15 +381,21 @@ class Server:
             self._outbox.transmit(channel_id, probe, keep=False)
         for gone in self._sessions.overdue(now_s):
             self._link_gone(gone)
+        self._streams.close_strangers(now_s)
         self._reporting.sample()
         self._reporting.report()
 
-    def _channel_gone(self, channel_id: bytes, reason: str, *, left: bool = False) -> None:
+    def _channel_gone(self, channel_id: ChannelId, reason: str, *, left: bool = False) -> None:
+        if isinstance(channel_id, int):
+            self._streams.close(channel_id)
         gone = self._sessions.channel_gone(channel_id, reason, left=left)
         if gone is not None:
             self._link_gone(gone)
 
     def _link_gone(self, gone: GoneLink) -> None:
+        for channel_id in gone.channels:
+            if isinstance(channel_id, int):
+                self._streams.close(channel_id)
         for session_id in gone.sessions:
             self._calls.release(self._programs.pop(session_id))
         self._calls.link_gone(gone.link_id)
@@ -352,6 +411,7 @@ class Server:
         error = self._ends
         if error is not None:
             self._tell_all(LinkEnded(error=error))
+        self._streams.close_all()
         self._router.close(linger=LINGER_MS)
 
 

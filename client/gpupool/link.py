@@ -4,7 +4,8 @@
     call ──▶ borrow a channel ══ Run, frames ══▶ worker ══ Result, frames ══▶ give the channel back
 
 A channel is a line with one call in flight, so concurrent calls travel on channels of their own, and nothing on a call's path
-waits for another thread. A channel whose call did not end in order is closed, never given back.
+waits for another thread. Where the worker is on this host, channels other than the first are Unix sockets (see gpupool.stream).
+A channel whose call did not end in order is closed, never given back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gpupool import forks
+from gpupool import forks, stream
 from gpupool.control import program_name
 from gpupool.grant import Grant
 from gpupool.keeper import Keeper
@@ -105,6 +106,8 @@ class Link:
         self._on_end = on_end
         first: Channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
         self.joined = self._join(first)
+        #: Whether the worker may be on this host; tried once.
+        self._is_near = bool(self.joined.stream) and stream.is_wanted()
         self._keeper = Keeper(first, self._turn, self._hear, self._end)
         self._keeper.start()
 
@@ -202,7 +205,7 @@ class Link:
                     if len(self._all) < MAX_CHANNELS:
                         break
                     self._freed.wait()
-                channel = Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
+                channel = self._new_channel()
                 self._all.add(channel)
             finally:
                 self._waiting -= 1
@@ -212,6 +215,17 @@ class Link:
             self._drop([channel])
             raise
         return channel
+
+    def _new_channel(self) -> Channel:
+        if self._is_near:
+            try:
+                near = stream.Stream(self.joined.stream, self.joined.pid, lambda: self.lost is not None)
+            except Gone as error:
+                _log.debug("calls to %s go through its port: %s", self.worker, error)
+                self._is_near = False
+            else:
+                return Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER, near)
+        return Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
 
     def _give_back(self, channel: Channel) -> None:
         if channel.is_open and self.is_open:

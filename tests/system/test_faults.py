@@ -27,7 +27,8 @@ ELSEWHERE = "127.0.0.2"
 
 
 @pytest.fixture
-def relays() -> Iterator[ExitStack]:
+def relays(monkeypatch: pytest.MonkeyPatch) -> Iterator[ExitStack]:
+    monkeypatch.setenv("GPUPOOL_LOCAL_STREAM", "off")  # it would go past the relays
     with ExitStack() as opened:
         yield opened
 

@@ -1,9 +1,11 @@
 """Who may speak to a worker, and about what: links, their tickets and channels, and the sessions they opened.
 
 Rules: a ticket belongs to one link and admits any number of its channels. A channel belongs to one link, follows the table of
-its conversation, and has one call in flight (parts of an upload apart). A session belongs to the link that opened it; other
-links cannot name it. A link is gone when its last channel is gone or has said goodbye, or when nobody joined it in time; its
-sessions go with it. Doors return what the shell has to do about it; the time is an argument (seconds, monotonic).
+its conversation, and has one call in flight (parts of an upload apart). A channel is known by its routing id, or, where it is a
+stream of this host, by its number. A session belongs to the link that opened it; other links cannot name it. A link is gone when
+the last of its channels that beat (streams do not: those of a client that hangs stay open) is gone or has said goodbye, or when
+nobody joined it in time; its sessions and streams go with it. Doors return what the shell has to do about it; the time is an
+argument (seconds, monotonic).
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ MAX_SESSIONS = 1024
 #: Parts of an upload on their way at once, so that one is stored while the next arrives.
 MAX_PARTS_IN_FLIGHT = 4
 
+#: A ROUTER's routing id, or the number of a stream of this host.
+ChannelId = bytes | int
+
 _CALLS = (OpenModel, Run, Operate, CloseSession)
 
 
@@ -35,7 +40,7 @@ class Link:
     link_id: str
     holder: bool
     admitted_s: float
-    channels: set[bytes] = field(default_factory=set)
+    channels: set[ChannelId] = field(default_factory=set)
     sessions: set[int] = field(default_factory=set)
     has_joined: bool = False
     has_ended: bool = False
@@ -63,7 +68,7 @@ class GoneLink:
     left: bool = False
     sessions: tuple[int, ...] = ()
     #: Channels that still think they are joined.
-    channels: tuple[bytes, ...] = ()
+    channels: tuple[ChannelId, ...] = ()
 
 
 class Sessions:
@@ -71,7 +76,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._tickets: dict[bytes, Link] = {}
-        self._channels: dict[bytes, Channel] = {}
+        self._channels: dict[ChannelId, Channel] = {}
         self._owners: dict[int, Link] = {}
         self._last_session = 0
 
@@ -84,7 +89,7 @@ class Sessions:
         return len(self._owners)
 
     @property
-    def channel_ids(self) -> list[bytes]:
+    def channel_ids(self) -> list[ChannelId]:
         """The channels that have joined."""
         return list(self._channels)
 
@@ -105,7 +110,7 @@ class Sessions:
 
     # ── channels ──────
 
-    def heard(self, channel_id: bytes, message: Message, now_s: float) -> Link:
+    def heard(self, channel_id: ChannelId, message: Message, now_s: float) -> Link:
         """Take note of a message; return the link it belongs to.
 
         Raises NotAuthorized for a ticket that admits nobody, and RemoteProtocolError for a message that does not belong here:
@@ -129,7 +134,7 @@ class Sessions:
             channel.parts += 1
         return channel.link
 
-    def answered(self, channel_id: bytes, message: Message) -> None:
+    def answered(self, channel_id: ChannelId, message: Message) -> None:
         """Take note that a call of this channel was answered (the call itself is the argument)."""
         channel = self._channels.get(channel_id)
         if channel is not None and isinstance(message, _CALLS):
@@ -137,22 +142,26 @@ class Sessions:
         elif channel is not None and isinstance(message, PutModel):
             channel.parts -= 1
 
-    def link_of(self, channel_id: bytes) -> Link | None:
+    def link_of(self, channel_id: ChannelId) -> Link | None:
         """Return the link of a channel, None where it has not joined or is gone."""
         channel = self._channels.get(channel_id)
         return channel.link if channel else None
 
-    def silent(self, since_s: float) -> Iterable[bytes]:
-        """Return the channels not heard of since then: those to probe."""
-        return [channel_id for channel_id, channel in self._channels.items() if channel.heard_s < since_s]
+    def silent(self, since_s: float) -> Iterable[ChannelId]:
+        """Return the channels not heard of since then: those to probe. A stream's end is seen without."""
+        return [
+            channel_id
+            for channel_id, channel in self._channels.items()
+            if channel.heard_s < since_s and not isinstance(channel_id, int)
+        ]
 
-    def channel_gone(self, channel_id: bytes, reason: str, *, left: bool = False) -> GoneLink | None:
-        """Forget a channel, which has said goodbye or not; return its link where that was the last one."""
+    def channel_gone(self, channel_id: ChannelId, reason: str, *, left: bool = False) -> GoneLink | None:
+        """Forget a channel, which has said goodbye or not; return its link where that was the last one that beats."""
         channel = self._channels.pop(channel_id, None)
         if channel is None:
             return None
         channel.link.channels.discard(channel_id)
-        if channel.link.channels:
+        if _beats(channel.link):
             return None
         ticket = next(ticket for ticket, link in self._tickets.items() if link is channel.link)
         return self._end(ticket, reason, left=left)
@@ -179,13 +188,15 @@ class Sessions:
         del self._owners[session_id]
         link.sessions.discard(session_id)
 
-    def _join(self, channel_id: bytes, message: Message, now_s: float) -> Link:
+    def _join(self, channel_id: ChannelId, message: Message, now_s: float) -> Link:
         conversation = Conversation(CLIENT_AND_WORKER, Speaker.HOST)
         conversation.heard(message)
         assert isinstance(message, Join)  # noqa: S101 - the table has no other greeting
         link = self._tickets.get(message.ticket)
         if link is None:
             raise NotAuthorized("this ticket admits nobody: open the link at the agent's door again")
+        if isinstance(channel_id, int) and not _beats(link):
+            raise RemoteProtocolError("a link's first channel is one that beats: join at the worker's port first")
         if len(link.channels) >= MAX_CHANNELS:
             raise LimitExceeded(f"the link has {MAX_CHANNELS} channels already", limit=MAX_CHANNELS)
         link.has_joined = True
@@ -193,7 +204,7 @@ class Sessions:
         self._channels[channel_id] = Channel(link=link, conversation=conversation, heard_s=now_s)
         return link
 
-    def said(self, channel_id: bytes, message: Message) -> None:
+    def said(self, channel_id: ChannelId, message: Message) -> None:
         """Take note of what this side says to a channel (its welcome opens the conversation)."""
         channel = self._channels.get(channel_id)
         if channel is not None:
@@ -222,7 +233,12 @@ class Sessions:
         sessions = {session_id for link in links for session_id in link.sessions}
         if channels != set(self._channels) or sessions != set(self._owners):
             raise AssertionError(f"{self!r} does not agree with its links")
-        if any(link.has_joined and not link.channels for link in links):
+        if any(link.has_joined and not _beats(link) for link in links):
             raise AssertionError(f"{self!r} keeps a link that has ended")
         if any(channel.calls not in (0, 1) or channel.parts < 0 for channel in self._channels.values()):
             raise AssertionError(f"{self!r} has lost count of its calls")
+
+
+def _beats(link: Link) -> bool:
+    """Whether the link has a channel that tells when its client hangs."""
+    return any(isinstance(channel_id, bytes) for channel_id in link.channels)

@@ -33,6 +33,10 @@ class Joined(Message, frozen=True, kw_only=True):
     kind: Name
     #: Execution providers of the device, as ONNX Runtime names them.
     providers: list[str] = []
+    #: Where a client on the worker's own host may open further channels (see gpupool_wire.stream): the name of an abstract Unix
+    #: socket, and the process that listens there, which the kernel confirms. Empty where there is none.
+    stream: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
+    pid: Count = 0
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):

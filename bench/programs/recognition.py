@@ -1,0 +1,45 @@
+"""A model shaped as PP-OCR's recognition of one line, [1, 3, 48, 320] to [1, 40, 6625], with about a millisecond of work."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+SHAPE = (1, 3, 48, 320)
+STEPS, CLASSES = 40, 6625
+#: Decides how much there is to do: 2 * 40 * (1152 + 6625) * WIDTH operations, about a millisecond of one core at 64.
+WIDTH = 64
+
+
+def recognition() -> bytes:
+    """The model: columns of eight pixels become features, features become scores of characters. The batch is free."""
+    info, rng = helper.make_tensor_value_info, np.random.default_rng(1)
+    column = SHAPE[1] * SHAPE[2] * (SHAPE[3] // STEPS)
+
+    def weights(rows: int, columns: int, name: str) -> object:
+        return numpy_helper.from_array(rng.standard_normal((rows, columns), np.float32) / np.float32(np.sqrt(rows)), name)
+
+    nodes = [
+        helper.make_node("Reshape", ["image", "columns"], ["strips"]),
+        helper.make_node("MatMul", ["strips", "w1"], ["features"]),
+        helper.make_node("Relu", ["features"], ["active"]),
+        helper.make_node("MatMul", ["active", "w2"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "recognition",
+        [info("image", TensorProto.FLOAT, ["N", *SHAPE[1:]])],
+        [info("scores", TensorProto.FLOAT, ["N", STEPS, CLASSES])],
+        [
+            numpy_helper.from_array(np.array([-1, STEPS, column], np.int64), "columns"),
+            weights(column, WIDTH, "w1"),
+            weights(WIDTH, CLASSES, "w2"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def image(seed: int = 0) -> np.ndarray:
+    """An input: float32 values of a real image would do as well; nothing here depends on them."""
+    return np.random.default_rng(seed).standard_normal(SHAPE, np.float32)

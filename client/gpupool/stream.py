@@ -1,0 +1,121 @@
+"""A connection to a worker on the same host: a Unix socket, which the calling thread writes to and reads from itself.
+
+ZeroMQ hands every message to a thread of its own and takes it back from there, at both ends: four wake-ups a round trip, most of
+what a small call costs. Here there are none. What ZeroMQ's thread is for (to notice a host that is silent) the link's first
+channel still does, which stays on ZeroMQ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from gpupool import forks
+from gpupool.gone import Gone, Silent
+from gpupool_wire.errors import RemoteProtocolError
+from gpupool_wire.stream import STREAM_BUFFER_BYTES, Inflow, Outflow
+from gpupool_wire.tensors import Buffer
+
+#: How often a thread that waits for the worker looks whether the link is lost: a worker that hangs is still connected.
+LOOK_S: Final = 0.05
+#: "off" keeps every channel on ZeroMQ: to measure it, and for tests that stand between a client and its worker.
+VARIABLE: Final = "GPUPOOL_LOCAL_STREAM"
+_timeval = struct.Struct("@ll")
+_credentials = struct.Struct("@iII")
+
+
+def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process uses such connections where it can."""
+    return environ.get(VARIABLE, "on").lower() not in ("off", "0", "no")
+
+
+class Stream:
+    """A Connection (see gpupool.line). Raises Gone where nobody, or somebody other than process `pid`, listens at `name`."""
+
+    def __init__(self, name: str, pid: int, is_lost: Callable[[], bool]) -> None:
+        self.address = f"process {pid} on this host"
+        self._is_lost = is_lost
+        self._inflow = Inflow()
+        self._arrived: deque[list[Buffer]] = deque()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Also where a listener does not accept: there the queue of those who wait may be full.
+            self._socket.settimeout(LOOK_S)
+            self._socket.connect("\0" + name)
+            self._check_peer(pid)
+        except OSError as error:
+            self._socket.close()
+            raise Gone(f"{self.address} cannot be reached directly: {error}") from error
+        self._socket.settimeout(None)
+        # The kernel's own timeouts: Python's would ask with every message whether the socket is ready.
+        timeout = _timeval.pack(0, int(LOOK_S * 1e6))
+        for option, value in (
+            (socket.SO_RCVTIMEO, timeout),
+            (socket.SO_SNDTIMEO, timeout),
+            (socket.SO_SNDBUF, STREAM_BUFFER_BYTES),
+        ):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+        forks.renew_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"<Stream to {self.address}>"
+
+    def renew_in_child(self) -> None:
+        """Let go of the parent's end in a forked child: as long as anybody has it, the worker does not see it close."""
+        self._socket.close()
+
+    def _check_peer(self, pid: int) -> None:
+        """Raise OSError where another process has taken the name after the worker's end."""
+        told = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
+        if _credentials.unpack(told)[0] != pid:
+            raise OSError("another process listens in its place")
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """Write a message; waits while the worker takes nothing. Raises Gone where the worker or the link is."""
+        outflow = Outflow(parts)
+        while not outflow.is_done:
+            try:
+                outflow.sent(self._socket.sendmsg(outflow.views(), (), socket.MSG_NOSIGNAL))
+            except BlockingIOError:
+                self._look(None)
+            except OSError as error:
+                raise Gone(f"{self.address} is gone: {error}") from error
+
+    def receive(self, deadline: float | None) -> list[Buffer]:
+        """Return the next message. Raises Gone, Silent after the deadline, RemoteProtocolError for what is no message."""
+        while not self._arrived:
+            room = self._inflow.room()
+            try:
+                nbytes = self._socket.recv_into(room[0]) if len(room) == 1 else self._socket.recvmsg_into(room)[0]
+            except BlockingIOError:
+                self._look(deadline)
+                continue
+            except OSError as error:
+                raise Gone(f"{self.address} is gone: {error}") from error
+            if not nbytes:
+                raise Gone(f"{self.address} is gone: the connection broke")
+            self._arrived += self._inflow.took(nbytes)
+        return self._arrived.popleft()
+
+    def _look(self, deadline: float | None) -> None:
+        if self._is_lost():
+            raise Gone(f"the link to {self.address} is lost") from None
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Silent(f"{self.address} did not answer in time") from None
+
+    def wait(self, wake_fd: int) -> bool:
+        """Not for a connection that carries calls alone."""
+        raise RemoteProtocolError(f"nothing arrives unasked from {self.address} (descriptor {wake_fd})")
+
+    def close(self, last: Sequence[Buffer] = ()) -> None:
+        """Close it, after sending `last` as far as that does not wait."""
+        if last:
+            with contextlib.suppress(OSError):
+                self._socket.sendmsg(Outflow(last).views(), (), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+        self._socket.close()

@@ -1,0 +1,153 @@
+"""Channels of clients on the worker's own host: Unix sockets beside the port."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from gpupool_agent.standalone import StandaloneWorker
+from gpupool_agent.streams import STRANGER_BYTES
+from gpupool_wire import messages as m
+from gpupool_wire.codec import FROM_WORKER, encode
+from gpupool_wire.errors import LocalProtocolError, NotAuthorized
+from gpupool_wire.stream import Inflow, Outflow, prefix_of
+from gpupool_wire.tensors import Buffer
+from tests.agent.worker.conftest import Client
+
+X = np.arange(16, dtype=np.float32)
+LARGE = np.arange(1_500_000, dtype=np.float32)
+
+
+class NearClient(Client):
+    """A client whose one channel is a stream."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(zmq.Context.instance(), "tcp://127.0.0.1:1")
+        self.socket.close(0)
+        self.stream = socket.socket(socket.AF_UNIX)
+        self.stream.settimeout(30)
+        self.stream.connect("\0" + name)
+        self._inflow = Inflow()
+        self._arrived: deque[list[Buffer]] = deque()
+
+    def send(self, message: m.Message, frames: Sequence[Buffer] = ()) -> None:
+        outflow = Outflow(encode(message, frames))
+        while not outflow.is_done:
+            outflow.sent(self.stream.sendmsg(outflow.views()))
+
+    def receive(self) -> tuple[m.Message, Sequence[Buffer]]:
+        while not self._arrived:
+            nbytes = self.stream.recvmsg_into(self._inflow.room())[0]
+            if not nbytes:
+                raise EOFError
+            self._arrived += self._inflow.took(nbytes)
+        return FROM_WORKER.decode(self._arrived.popleft())
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+@pytest.fixture
+def near(
+    shared_worker: StandaloneWorker, connect: Callable[..., Client], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., NearClient]]:
+    """Make stream clients of one link; the first call makes the link, whose channel at the port is `make.first`."""
+    made: list[NearClient] = []
+    ticket = shared_worker.admit(f"near-{request.node.name[:60]}")
+    first = connect(shared_worker)
+    name = first.join(ticket).stream
+
+    def make(*, joined: bool = True) -> NearClient:
+        client = NearClient(name)
+        made.append(client)
+        if joined:
+            client.join(ticket)
+        return client
+
+    make.first = first  # type: ignore[attr-defined]
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.mark.parametrize("x", [X, LARGE, X[:0]], ids=["small", "large", "empty"])
+def test_a_call_gives_what_it_gives_at_the_port(near: Any, models: Any, x: Any) -> None:
+    client = near()
+    session_id = client.open(models.doubling()).session_id
+    for _ in range(3):
+        assert np.array_equal(client.run(session_id, {"x": x})[0], x + x)
+    assert np.array_equal(near.first.run(session_id, {"x": x})[0], x + x)
+
+
+def test_a_client_that_does_not_read_keeps_nobody_waiting(near: Any, models: Any) -> None:
+    idle, other = near(), near()
+    session_id = idle.open(models.doubling()).session_id
+    idle.send_run(session_id, {"x": LARGE})
+    for _ in range(20):
+        assert np.array_equal(other.run(session_id, {"x": X})[0], X + X)
+    assert np.array_equal(idle.result()[0], LARGE + LARGE)
+
+
+def test_without_a_ticket_nobody_gets_in(near: Any) -> None:
+    stranger = near(joined=False)
+    with pytest.raises(NotAuthorized, match="admits nobody"):
+        stranger.join(b"?" * 32)
+    with pytest.raises(EOFError):
+        stranger.receive()
+
+
+def test_a_stranger_may_not_say_much(near: Any) -> None:
+    stranger = near(joined=False)
+    stranger.stream.sendall(prefix_of([bytes(STRANGER_BYTES + 1)]))
+    answer, _ = stranger.receive()
+    assert isinstance(answer, m.Failed)
+    assert f"the limits are {STRANGER_BYTES}" in answer.error.message
+    with pytest.raises(EOFError):
+        stranger.receive()
+
+
+def test_what_is_no_message_ends_the_stream_and_nothing_else(near: Any, models: Any) -> None:
+    garbled, other = near(), near()
+    garbled.stream.sendall(b"\xff" * 100)
+    assert isinstance(garbled.receive()[0], m.Failed)
+    with pytest.raises(EOFError):
+        garbled.receive()
+    assert np.array_equal(other.run(other.open(models.doubling()).session_id, {"x": X})[0], X + X)
+
+
+def test_a_stream_that_breaks_off_in_the_middle_of_a_message_ends_nothing_else(near: Any, models: Any) -> None:
+    broken, other = near(), near()
+    session_id = other.open(models.doubling()).session_id
+    broken.stream.sendall(prefix_of([bytes(10), bytes(1_000_000)]) + bytes(200_000))
+    broken.close()
+    assert np.array_equal(other.run(session_id, {"x": X})[0], X + X)
+
+
+def test_two_calls_at_once_on_one_stream_are_refused(near: Any, models: Any) -> None:
+    client = near()
+    session_id = client.open(models.slow()).session_id
+    x = np.eye(640, dtype=np.float32)
+    client.send_run(session_id, {"x0": x})
+    client.send_run(session_id, {"x0": x})
+    with pytest.raises(LocalProtocolError, match="one call at a time"):
+        client.result()
+    assert np.array_equal(client.result()[0], x)
+
+
+def test_streams_end_with_the_last_channel_that_beats(near: Any) -> None:
+    client = near()
+    near.first.send(m.Leave())
+    with pytest.raises(EOFError):
+        client.receive()
+
+
+def test_a_stream_is_not_a_links_first_channel(near: Any, shared_worker: StandaloneWorker) -> None:
+    client = near(joined=False)
+    with pytest.raises(LocalProtocolError, match="join at the worker's port first"):
+        client.join(shared_worker.admit("nobody yet"))
