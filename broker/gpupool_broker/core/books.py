@@ -233,6 +233,14 @@ class Books:
             slice_.calls += fact.calls
 
     @_apply.register
+    def _apply_use_folded(self, fact: f.UseFolded) -> None:
+        for slice_id, device_ns, throttled_ns, calls, _ in fact.totals:
+            if slice_ := self.slices.get(slice_id):
+                slice_.device_ns += device_ns
+                slice_.throttled_ns += throttled_ns
+                slice_.calls += calls
+
+    @_apply.register
     def _apply_reservation_made(self, fact: f.ReservationMade) -> None:
         self.reservations[fact.reservation_id] = Reservation(
             reservation_id=fact.reservation_id,

@@ -267,6 +267,23 @@ class MonthFrozen(Entry, frozen=True, kw_only=True):
     sha256: str
     #: How many prices and factors had been entered when it was made: later ones are not in it.
     entries: int = 0
+    #: Whether the hash leaves the advice out, which counts minutes: those are not kept for good where use is folded.
+    without_advice: bool = False
+
+
+class UseFolded(Fact, frozen=True, kw_only=True):
+    """Stands for many SliceUsed and DevicePowered that were taken out of the journal: quarter hours instead of seconds.
+
+    The reader of the journal makes it of what is kept in their place; it is never a record itself. `at_ms` is the latest moment
+    known before its place in the journal. Quarters are numbers since 1970 (UTC).
+    """
+
+    #: Slice, quarter, device ns of that quarter, and between which minutes of it (0 to 14, both inclusive).
+    uses: list[tuple[str, int, int, int, int]] = []
+    #: Node, device, quarter, energy in mJ, and the time in which it was measured (ms).
+    energies: list[tuple[str, str, int, int, int]] = []
+    #: Slice, device ns, throttled ns and calls of a whole fold, and when it was told last (ms).
+    totals: list[tuple[str, int, int, int, int]] = []
 
 
 AnyFact = (

@@ -4,7 +4,8 @@ fact ──> account(device) up to its time ──> open quarters ──a quarte
 
 Rules. Time never runs backwards: a fact whose clock is before the one ahead of it counts at that one's time. A quarter hour is
 settled one quarter after its end; use or energy told later than that counts in the oldest quarter still open. Use without a span
-covers the time since its slice was granted or told last, at most UNSAID_SPAN_MS.
+covers the time since its slice was granted or told last, at most UNSAID_SPAN_MS. Use that was folded counts in the quarters it
+names, spread over the minutes it names.
 """
 
 from __future__ import annotations
@@ -245,6 +246,23 @@ class Meter:
             place.quarter(quarter).energy_mj += part
         for quarter, part in spread(at_ms - start_ms, start_ms, at_ms, QUARTER_MS):
             place.quarter(quarter).powered_ms += part
+
+    @_take.register
+    def _use_folded(self, fact: f.UseFolded) -> None:
+        for slice_id, number, device_ns, first, last in fact.uses:
+            if slice_ := self.state.slices.get(slice_id):
+                tenant = self._place(slice_.node, slice_.device).quarter(number).of(slice_.tenant)
+                tenant.use(slice_.policy, device_ns)
+                minutes, start_ms = tenant.minutes_ns, number * QUARTER_MS
+                for minute, part in spread(device_ns, start_ms + first * MINUTE_MS, start_ms + (last + 1) * MINUTE_MS, MINUTE_MS):
+                    minutes[minute] = minutes.get(minute, 0) + part
+        for node, device, number, energy_mj, powered_ms in fact.energies:
+            cell = self._place(node, device).quarter(number)
+            cell.energy_mj += energy_mj
+            cell.powered_ms += powered_ms
+        for slice_id, *_, told_ms in fact.totals:
+            if slice_ := self.state.slices.get(slice_id):
+                slice_.told_ms = told_ms
 
     def _put(self, slice_id: str, slice_: HeldSlice) -> None:
         """Have a slice hold what it holds now, from now on."""
