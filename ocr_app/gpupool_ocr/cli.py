@@ -1,38 +1,39 @@
-"""`gpupool ocr`: read images, folders and PDFs."""
+"""`gpupool ocr`: a group of commands of which `read` is meant where none is named.
+
+gpupool ocr invoice.jpg ──> gpupool ocr read invoice.jpg
+gpupool ocr eval DATA   ──> gpupool_ocr.commands.evaluate
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+#: The modules of gpupool_ocr.commands, in the order that --help lists them.
+COMMANDS = ("read", "fields")
+DEFAULT = "read"
+
+
+class ReadsByDefault(TyperGroup):
+    """A group whose first word may be a file: then `read` is meant. `read FILE` also reads a file called like a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context; typer brings its own click
+        """Put the default command in front of arguments that name no command."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [DEFAULT, *args]
+        return list(super().parse_args(ctx, args))
 
 
 def register(app: typer.Typer) -> None:
     """Add `gpupool ocr` to the root application."""
-    app.command("ocr")(ocr)
-
-
-def ocr(
-    paths: Annotated[list[Path], typer.Argument(help="Images, PDFs, or folders of them.", metavar="PATH...")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document a page: polygons, texts, scores, timings.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")] = None,
-    compute: Annotated[str, typer.Option(help="Per cent of a device for the slice.", envvar="GPUPOOL_COMPUTE")] = "100",
-    memory: Annotated[str, typer.Option(help="Memory of the slice.", envvar="GPUPOOL_MEMORY")] = "2GiB",
-    wait: Annotated[float, typer.Option(help="Seconds to queue where the slice does not fit now.", min=0)] = 10.0,
-    local: Annotated[bool, typer.Option("--local", help="Run the models in this process instead of the pool.")] = False,
-) -> None:
-    """Read the text of images, PDFs and folders through a slice of the pool.
-
-    Files that cannot be read are named on standard error; the others are still read, and the exit code is 1.
-    """
-    try:
-        from gpupool_ocr.reading import ReadingJob
-    except ImportError as error:
-        typer.echo(f"gpupool ocr needs the package {error.name}: install gpupool[ocr]", err=True)
-        raise typer.Exit(1) from error
-    from gpupool_wire.units import parse_compute
-
-    pct = parse_compute(compute)
-    job = ReadingJob(paths=paths, as_json=as_json, output=output, compute=pct, memory=memory, wait_s=wait, local=local)
-    raise typer.Exit(1 if job.run() else 0)
+    group = typer.Typer(
+        cls=ReadsByDefault,
+        no_args_is_help=True,
+        help="Read pages through the pool, and keep the quality of the reading. `gpupool ocr FILE...` reads files.",
+    )
+    for name in COMMANDS:
+        import_module(f"gpupool_ocr.commands.{name}").register(group)
+    app.add_typer(group, name="ocr")

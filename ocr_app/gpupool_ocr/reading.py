@@ -46,7 +46,7 @@ class ReadPage:
     text: PageText
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class ReadingJob:
     """What one command line asks for."""
 
@@ -57,37 +57,52 @@ class ReadingJob:
     memory: str = "2GiB"
     wait_s: float = 10.0
     local: bool = False
+    #: How many files could not be read so far.
+    failed: int = 0
 
     def run(self) -> int:
         """Read everything; return how many files failed. Raises UsageError where the output cannot be written."""
-        failed, files = self._existing()
-        if not files:
-            return failed
+        files = self._existing()
         with ExitStack() as stack:
-            out = stack.enter_context(_opened(self.output)) if self.output else None
+            out = stack.enter_context(opened(self.output)) if self.output else None
+            for outcome in self._read(files):
+                # Looked up anew: while the bar is shown, standard output may be a writer that keeps clear of it.
+                target = out or sys.stdout
+                target.write(as_json(outcome) if self.as_json else as_text(outcome, headed=len(files) > 1))
+                target.flush()
+        return self.failed
+
+    def pages(self) -> Iterator[ReadPage]:
+        """Read everything, and yield the pages in their order; `failed` counts the files that could not be read."""
+        yield from self._read(self._existing())
+
+    def _read(self, files: list[Path]) -> Iterator[ReadPage]:
+        if not files:
+            return
+        with ExitStack() as stack:
             pipeline = Pipeline(stack.enter_context(self._factory()), packaged_models())
             progress = stack.enter_context(_progress(files))
             for outcome in read_ahead(pipeline.read, pages_of(files)):
                 if isinstance(outcome, BadFile):
-                    failed += _complain(outcome.error)
+                    self._complain(outcome.error)
                 else:
-                    # Looked up anew: while the bar is shown, standard output may be a writer that keeps clear of it.
-                    target = out or sys.stdout
-                    target.write(as_json(outcome) if self.as_json else as_text(outcome, headed=len(files) > 1))
-                    target.flush()
+                    yield outcome
                 if progress:
                     progress.advance(progress.task_ids[0])
-        return failed
 
-    def _existing(self) -> tuple[int, list[Path]]:
-        """Return how many of the paths cannot be looked at, and the files under the others."""
-        failed, files = 0, []
+    def _existing(self) -> list[Path]:
+        """Return the files under the paths that can be looked at."""
+        files = []
         for path in self.paths:
             try:
                 files += find_files([path])
             except (PageError, OSError) as error:
-                failed += _complain(error)
-        return failed, files
+                self._complain(error)
+        return files
+
+    def _complain(self, error: Exception) -> None:
+        self.failed += 1
+        print(f"gpupool ocr: {error}", file=sys.stderr)
 
     def _factory(self) -> AbstractContextManager[SessionFactory]:
         return (
@@ -128,16 +143,12 @@ def _outcome(first: BadFile | tuple[Page, Future[PageText]]) -> ReadPage | BadFi
     return ReadPage(page=page, text=text.result())
 
 
-def _opened(output: Path) -> TextIO:
+def opened(output: Path) -> TextIO:
+    """Open a file to write to; raise UsageError where that cannot be."""
     try:
         return output.open("w", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from error
-
-
-def _complain(error: Exception) -> int:
-    print(f"gpupool ocr: {error}", file=sys.stderr)
-    return 1
 
 
 @contextmanager

@@ -51,10 +51,10 @@ def test_a_size_that_cannot_be_is_refused(app: typer.Typer) -> None:
 
 
 def test_a_bar_is_shown_on_a_terminal_and_the_text_stays_clear_of_it(tmp_path: Path) -> None:
-    program = "import typer; from gpupool_ocr.cli import register; app = typer.Typer(); register(app); app()"
+    program = "import typer; from gpupool_ocr.cli import register; app = typer.Typer(no_args_is_help=True); register(app); app()"
     screen, terminal = os.openpty()
     with os.fdopen(screen, "rb", buffering=0) as shown:
-        command = [sys.executable, "-c", program, "--local", str(samples.paths()[1])]
+        command = [sys.executable, "-c", program, "ocr", "--local", str(samples.paths()[1])]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm"}, text=True
         ) as run:
