@@ -7,6 +7,7 @@ run ──▶ session on the present link? ──no──▶ OpenModel ──mis
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
@@ -49,7 +50,7 @@ from gpupool_wire.messages import (
     Timing,
     WorkerToClient,
 )
-from gpupool_wire.tensors import Buffer, Value, ValueSpec, pack_value, saved_nbytes, unpack_values
+from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, pack_value, saved_nbytes, unpack_values
 
 if TYPE_CHECKING:
     from gpupool.arrays import Namespace
@@ -158,7 +159,7 @@ class Model:
         config = dict(run_config or {})
 
         def run_on(link: Link, session: SessionOpened) -> list[Value]:
-            kept = self._kept(link, keep)
+            kept = self._kept(link, inputs, keep)
             question = Run(
                 call_id=link.next_call_id(),
                 session_id=session.session_id,
@@ -173,6 +174,8 @@ class Model:
             if not isinstance(answer, Result):
                 raise _out_of_place(question, answer)
             _observe(link, question, frames, answer, result_frames, time.perf_counter_ns() - sent_ns)
+            if kept is not None:
+                kept.ran(self, question, frames, answer.timing.execute_ns)
             values = [_own(value) for value in unpack_values(answer.outputs, result_frames, kept.array if kept else None)]
             self._timings.last = _split(answer.timing, time.perf_counter_ns() - start_ns)
             return values
@@ -202,12 +205,26 @@ class Model:
             coder = self._coders[name] = Coder(time.perf_counter_ns)
         return coder
 
-    def _kept(self, link: Link, names: Collection[str]) -> Kept | None:
-        if not names:
+    def _kept(self, link: Link, inputs: Sequence[tuple[str, ValueSpec]], names: Collection[str]) -> Kept | None:
+        if not names and not any(isinstance(spec, HeldSpec) for _, spec in inputs):
             return None
         from gpupool.arrays.feeding import Kept
 
-        return Kept(self._links.xp, link, names)
+        return Kept(self._links.xp, link, inputs, names)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def reopener(self) -> Callable[[], Model]:
+        """What opens the same model once more; it does not keep this one open."""
+        return functools.partial(Model, self._links, self._source, self._options)
+
+    def session_id_on(self, link: Link) -> int:
+        """Return the id of its session on `link`, which is opened where there is none."""
+        return self._session_on(link).session_id
 
     def close(self) -> None:
         """Forget the session on the worker. Idempotent; never raises because the worker is gone."""

@@ -100,6 +100,19 @@ class Reach:
             self._raise_if_ended()
             return link
 
+    def replace(self, doubted: Link) -> Link:
+        """Return an open link other than `doubted`, which is closed only then: its slice would be freed without a holder.
+
+        Raises as `link` does.
+        """
+        with self._finding:
+            if self._link is not doubted or not doubted.is_open:
+                return self.link(doubted)
+            self._link = self._find(time.monotonic() + self._failover_s)
+            doubted.close()
+            self._past_traffic.add(doubted.traffic)
+            return self._link
+
     def end(self, why: LeaseLost) -> None:
         """Take note that the slice has ended; from now on every call gets that error."""
         self.ended = why

@@ -260,6 +260,10 @@ class Slice:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
         return self._reach.link(lost)
 
+    def replace_link(self, doubted: Link) -> Link:
+        """Return an open link other than `doubted`, which is closed then. Raises as `link` does."""
+        return self._reach.replace(doubted)
+
     def check_room(self, nbytes: int) -> None:
         """Raise OutOfSliceMemory for tensors that an empty slice could not hold, before they travel."""
         if nbytes <= self.memory_mib * MIB:

@@ -151,19 +151,6 @@ def test_a_forked_child_has_arrays_of_its_own(held: Any) -> None:
     assert float(x[1]) == 1
 
 
-def test_the_next_worker_serves_the_next_arrays(own_pool: Any, killed: Any) -> None:
-    with own_pool.connect() as pool, pool.slice(10, "64MiB", wait=10) as held:
-        x = held.xp.ones(3)
-        assert float(x[0]) == 1
-        (worker,) = own_pool.workers()
-        killed(worker)
-        with pytest.raises(gpupool.WorkerLost):
-            float(x[0])
-        assert float(held.xp.sum(held.xp.ones(4))) == 4
-        with pytest.raises(gpupool.WorkerLost, match="Compute or upload it again"):
-            float(x[0])
-
-
 def test_rapidocr_reads_the_same_with_a_lazy_recognition_output(system_pool: Any, tmp_path: Path) -> None:
     page = str(sorted(PAGE.glob("*.png"))[0])
     local = subprocess.run([sys.executable, "-c", READ, page], capture_output=True, text=True, timeout=120, check=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from gpupool.arrays.stream import Handle
+from gpupool.arrays.handles import Handle
 from gpupool_wire.errors import UsageError
 from gpupool_wire.operations import Spec
 from gpupool_wire.tensors import Array
@@ -75,7 +75,7 @@ class RemoteArray:
     def __repr__(self) -> str:
         shape = "[?]" if self._spec.shape is None else list(self._spec.shape)
         home = self._caller.stream.home
-        gone = ", gone" if self._handle.life is not self._caller.stream.life else ""
+        gone = ", gone" if self._caller.stream.is_gone(self._handle) else ""
         return f"<RemoteArray {self._spec.dtype}{shape} on {home.slice_id} ({home.device}){gone}>"
 
     def __str__(self) -> str:

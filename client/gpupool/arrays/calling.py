@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpupool.arrays.handles import Handle, Stream
 from gpupool.arrays.origin import here
-from gpupool.arrays.stream import Handle, Stream
 from gpupool_wire.errors import UsageError
 from gpupool_wire.operands import Held, Operand, Sent, to_operand
 from gpupool_wire.operations import OPERATIONS, Operation, Spec, rebuilt

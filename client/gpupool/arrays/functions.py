@@ -17,9 +17,9 @@ import numpy as np
 
 from gpupool.arrays.array import RemoteArray
 from gpupool.arrays.calling import Caller
+from gpupool.arrays.handles import Handle, Life
 from gpupool.arrays.origin import Origin, here
 from gpupool.arrays.recording import RecordingCaller
-from gpupool.arrays.stream import Handle, Life
 from gpupool_wire.errors import UsageError
 from gpupool_wire.messages import Step
 from gpupool_wire.operands import Held

@@ -12,8 +12,9 @@ import numpy as np
 
 from gpupool.arrays.array import RemoteArray
 from gpupool.arrays.calling import Caller, checked_dtype
+from gpupool.arrays.handles import Links
 from gpupool.arrays.info import ArrayInfo
-from gpupool.arrays.stream import ArrayStream, Links
+from gpupool.arrays.stream import ArrayStream
 from gpupool_wire.errors import UsageError
 from gpupool_wire.operations import OPERATIONS
 

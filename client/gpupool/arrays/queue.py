@@ -96,15 +96,24 @@ class Pending:
         drops = self._dead()  # first: whoever dies from here on may be named by an operation that waits
         batch, self._batch = self._batch, Batch()
         batch.drops = drops
-        while self.dead_steps:
-            batch.forget_steps.append(self.dead_steps.popleft())
+        # The worker forgets steps before it does a batch: those it still uses are forgotten with the next one.
+        used = {call.args[0] for call in batch.operations if call.name == "step"}
+        for step_id in [self.dead_steps.popleft() for _ in range(len(self.dead_steps))]:
+            (self.dead_steps if step_id in used else batch.forget_steps).append(step_id)
         return batch
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._batch = Batch()
-        self.dead.clear()
-        self.dead_steps.clear()
+    def put_back(self, batch: Batch) -> None:
+        """Have a batch done before what waits, after all: it was taken, and not done."""
+        later = self._batch
+        batch.operations += later.operations
+        batch.origins += later.origins
+        batch.frames += later.frames
+        batch.steps += later.steps
+        batch.nbytes += later.nbytes
+        self.dead.extend(batch.drops)
+        self.dead_steps.extend(batch.forget_steps)
+        batch.drops, batch.forget_steps = [], []
+        self._batch = batch
 
     def _dead(self) -> list[int]:
         return [self.dead.popleft() for _ in range(len(self.dead))]

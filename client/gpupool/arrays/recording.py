@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from gpupool.arrays.calling import Caller
+from gpupool.arrays.handles import Handle, Life, Links
 from gpupool.arrays.origin import Origin
-from gpupool.arrays.stream import Handle, Life, Links
 from gpupool_wire.errors import UsageError
 from gpupool_wire.messages import OperationCall, Step
 from gpupool_wire.operands import Held, Many, Operand
@@ -37,6 +37,10 @@ class Recording:
 
     def check(self, handle: Handle) -> None:
         """Accept every stand-in of this recording."""
+
+    def is_gone(self, handle: Handle) -> bool:
+        """Stand-ins are never gone."""
+        return False
 
     def add(
         self,

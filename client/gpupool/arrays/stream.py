@@ -3,7 +3,8 @@
     program ──do──> Pending ──read, full, or a millisecond──> Operate ══> worker ══> Operated ──> values, failures
                                                                  (one batch at a time: order is kept by waiting for its answer)
 
-A failure is remembered until the array is read; then it is raised there, with the line that called the operation.
+A failure is remembered until the array is read; then it is raised there, with the line that called the operation. Where a worker
+is lost, the next one makes the arrays again before anything else is done on it (see holding).
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from gpupool.arrays.failures import Failures
+from gpupool.arrays.handles import ArrayGone, Handle, Life, Links
+from gpupool.arrays.holding import Holding, kept_bytes
 from gpupool.arrays.origin import Origin
-from gpupool.arrays.queue import Batch, Pending
+from gpupool.arrays.queue import Batch
 from gpupool.arrays.sender import Sender
 from gpupool.forks import renew_after_fork
 from gpupool.link import Link
-from gpupool_wire.errors import GpupoolError, LeaseLost, LimitExceeded, NotFound, RemoteProtocolError, UsageError, WorkerLost
+from gpupool_wire.errors import GpupoolError, LeaseLost, LimitExceeded, NotFound, UsageError, WorkerLost
 from gpupool_wire.limits import MAX_MESSAGE_BYTES
-from gpupool_wire.messages import BrokenArray, Described, Operate, Operated, Step
+from gpupool_wire.messages import BrokenArray, Described, Operated, Step
 from gpupool_wire.operands import Operand
 from gpupool_wire.operations import Spec
 from gpupool_wire.tensors import Array, Buffer, dtype_named, unpack_values
@@ -33,99 +35,16 @@ MAX_DEATHS_OF_A_BATCH = 5
 MAX_FETCH_BYTES = MAX_MESSAGE_BYTES
 
 
-class Links(Protocol):
-    """What a stream needs of its slice."""
-
-    @property
-    def slice_id(self) -> str:
-        """The slice's id."""
-
-    @property
-    def device(self) -> str:
-        """The device's name on its node."""
-
-    def link(self, lost: Link | None = None) -> Link:
-        """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
-
-
-class Stream(Protocol):
-    """Where operations go: to a worker, or into a recording."""
-
-    @property
-    def home(self) -> Links:
-        """The slice."""
-
-    @property
-    def ids(self) -> Iterator[int]:
-        """Ids for arrays and steps, each given once."""
-
-    @property
-    def life(self) -> Life:
-        """The present life."""
-
-    def add(
-        self,
-        name: str,
-        args: list[Operand],
-        options: dict[str, Operand],
-        results: Sequence[Handle],
-        origin: Origin,
-        frames: Sequence[Buffer] = (),
-    ) -> None:
-        """Queue an operation."""
-
-    def teach(self, step: Step) -> None:
-        """Have a step recorded before the operations that wait."""
-
-    def check(self, handle: Handle) -> None:
-        """Raise for an array that is gone."""
-
-    def flush(self) -> None:
-        """Have everything done that is queued."""
-
-    def read(self, handle: Handle, spec: Spec) -> Array:
-        """Return an array's value."""
-
-    def describe(self, handle: Handle) -> Spec:
-        """Return what an array is whose shape its values decide."""
-
-
-class Handle:
-    """An array on the device: its id on one link. When nobody refers to it any more, the worker is told, with the next batch."""
-
-    __slots__ = ("__weakref__", "_dead", "id", "life")
-
-    def __init__(self, stream: Stream) -> None:
-        self.id = next(stream.ids)
-        self.life = stream.life
-        self._dead = self.life.dead
-
-    def __del__(self) -> None:
-        self._dead.append(self.id)
-
-
-class Life:
-    """The time between two losses of a stream's arrays: one link, one process. Who dies in an earlier one is of no interest."""
-
-    __slots__ = ("dead", "ended", "has_arrays", "link", "pending")
-
-    def __init__(self) -> None:
-        self.pending = Pending()
-        self.dead = self.pending.dead
-        self.link: Link | None = None
-        #: Whether a worker may hold arrays of it.
-        self.has_arrays = False
-        self.ended: str | None = None
-
-
 class ArrayStream:
     """The operations of one process on one slice. Thread-safe."""
 
-    def __init__(self, home: Links) -> None:
+    def __init__(self, home: Links, keep_bytes: int | None = None) -> None:
         self.home = home
         self.ids: Iterator[int] = itertools.count(1)
         self.life = Life()
+        self._keep_bytes = kept_bytes() if keep_bytes is None else keep_bytes
         self._failures = Failures()
+        self.holding = Holding(home, self._failures, self._keep_bytes)
         #: Held while operations are added, and while they are sent: order is that of adding.
         self._adding = threading.Lock()
         self._sending = threading.RLock()
@@ -140,7 +59,9 @@ class ArrayStream:
         self._adding = threading.Lock()
         self._sending = threading.RLock()
         self._sender = Sender(self)
-        self._end_life("it belongs to the parent process: a forked child has a link, and arrays, of its own")
+        self.life = Life()
+        self._failures.clear()
+        self.holding = Holding(self.home, self._failures, self._keep_bytes)
 
     # ── what goes in ──────
 
@@ -173,16 +94,12 @@ class ArrayStream:
 
     def check(self, handle: Handle) -> None:
         """Raise WorkerLost or UsageError for an array that is gone, LeaseLost where its slice is."""
-        if handle.life is not self.life or handle.life.ended is not None:
+        if self.is_gone(handle):
             self._raise_gone(handle)
 
-    def attach(self, link: Link) -> None:
-        """Arrays are about to be made on `link` by other means; those of another link are gone."""
-        with self._sending:
-            if self.life.link is not None and self.life.link is not link:
-                self._end_life("the worker that held them was lost")
-            self.life.link = link
-            self.life.has_arrays = True
+    def is_gone(self, handle: Handle) -> bool:
+        """Whether an array is gone, as far as is known here."""
+        return handle.life is not self.life or handle.id in self.holding.gone
 
     # ── what comes out ──────
 
@@ -199,7 +116,7 @@ class ArrayStream:
                 nbytes=spec.nbytes,
                 limit=MAX_FETCH_BYTES,
             )
-        answer, frames = self._say(handle.life, fetch=[handle.id])
+        answer, frames = self._say(handle.life, fetch=handle)
         (value,) = answer.values
         if isinstance(value, BrokenArray):
             raise self._failures.of(value)
@@ -210,7 +127,7 @@ class ArrayStream:
     def describe(self, handle: Handle) -> Spec:
         """Return what an array is whose shape its values decide: a round trip. Raises as `read` does."""
         self.check(handle)
-        answer, _ = self._say(handle.life, describe=[handle.id])
+        answer, _ = self._say(handle.life, describe=handle)
         (described,) = answer.described
         if isinstance(described, Described):
             return Spec(dtype_named(described.dtype), tuple(described.shape))
@@ -220,79 +137,95 @@ class ArrayStream:
         """Send what is queued, and wait until the worker has done it. Failures surface where their arrays are read."""
         self._say(self.life)
 
+    def hold_on(self, link: Link, handles: Sequence[int] = ()) -> None:
+        """Have the arrays on `link`, on which more are made by other means, out of those with these ids.
+
+        Raises WorkerLost where that link has gone, and for an array that could not be made again.
+        """
+        with self._sending:
+            self.holding.move_to(link)
+            self.holding.check(handles)
+
     @property
     def has_more(self) -> bool:
-        """Whether something waits to be sent: operations, or arrays to give back."""
-        return not self.life.pending.is_empty or bool(self.life.dead)
+        """Whether there is something to do: operations to send, arrays to give back, snapshots to take."""
+        return not self.life.pending.is_empty or bool(self.life.dead) or self.holding.is_snapshot_due
 
     def flush_quietly(self) -> None:
-        """As `flush`, for a thread that has nobody to tell: whoever reads is told."""
+        """As `flush`, for a thread that has nobody to tell: whoever reads is told. Snapshots are taken here."""
         with contextlib.suppress(GpupoolError):
             self._say(self.life)
+            with self._sending:
+                self.holding.take_snapshots()
 
-    def _say(self, life: Life, *, fetch: Sequence[int] = (), describe: Sequence[int] = ()) -> tuple[Operated, list[Buffer]]:
-        """Send what is queued and ask for arrays. Raises WorkerLost or LeaseLost, with which every array is lost."""
+    def _say(self, life: Life, *, fetch: Handle | None = None, describe: Handle | None = None) -> tuple[Operated, list[Buffer]]:
+        """Send what is queued and ask for an array. Raises WorkerLost or LeaseLost where no worker can be had for it."""
         with self._sending:
             if life is not self.life:
-                raise WorkerLost(f"the arrays of slice {self.home.slice_id} are gone: {life.ended}")
+                raise UsageError(_OF_PARENT)
             with self._adding:
                 batch = life.pending.take()
-            if batch.is_empty and not fetch and not describe:
+            if batch.is_empty and fetch is None and describe is None:
                 return Operated(call_id=0), []
             try:
-                return self._send(life, batch, list(fetch), list(describe))
+                return self._send(batch, [fetch.id] if fetch else [], [describe.id] if describe else [])
             except NotFound as error:
                 raise self._failures.refusal or error from error
+            except _Undone as undone:
+                # It may be done yet: once the pool is back, or on a new link where the program was interrupted in mid-transfer.
+                with self._adding:
+                    life.pending.put_back(undone.batch)
+                raise undone.reason from undone.reason.__cause__
             except GpupoolError as error:
                 self._failures.refuse(batch, error)
+                self.holding.refused(batch, error)
                 raise
 
-    def _send(self, life: Life, batch: Batch, fetch: list[int], describe: list[int]) -> tuple[Operated, list[Buffer]]:
-        """Send a batch. A worker that is lost before it holds any array costs time only: the batch goes to the next one."""
-        link = life.link or self.home.link()
+    def _send(self, batch: Batch, fetch: list[int], describe: list[int]) -> tuple[Operated, list[Buffer]]:
+        """Send a batch; where the worker is lost, to the next one, which makes the arrays again first."""
+        lost: Link | None = None
         for _ in range(MAX_DEATHS_OF_A_BATCH):
-            life.link = link
             try:
-                return self._send_on(link, life, batch, fetch, describe)
+                link = self.holding.next_link(lost)
+            except WorkerLost as error:
+                raise _Undone(batch, error) from error
+            try:
+                self.holding.move_to(link)
+                batch = self.holding.sifted(batch)
+                self.holding.check([*fetch, *describe])
+                return self.holding.exchange(link, batch, fetch, describe)
+            except ArrayGone as error:
+                raise _Undone(batch, error) from error
             except (WorkerLost, LeaseLost) as error:
-                reason = error
-                if life.has_arrays:
-                    break
-                link = self.home.link(link)
-        self._end_life(f"the worker that held them was lost: {reason.message}")
-        self.home.link(link)  # where the slice has ended, that is the reason
-        raise reason
-
-    def _send_on(
-        self, link: Link, life: Life, batch: Batch, fetch: list[int], describe: list[int]
-    ) -> tuple[Operated, list[Buffer]]:
-        question = Operate(
-            call_id=link.next_call_id(),
-            operations=batch.operations,
-            fetch=fetch,
-            describe=describe,
-            steps=batch.steps,
-            forget_steps=batch.forget_steps,
-            drops=batch.drops,
+                reason, lost = error, link
+            except GpupoolError:
+                raise
+            except BaseException as error:
+                # Whether the worker has done it, or will, cannot be told: its arrays are made again on another link.
+                self.holding.doubt(link)
+                raise _Undone(batch, error) from error
+        raise WorkerLost(
+            f"the worker was lost {MAX_DEATHS_OF_A_BATCH} times during these operations, so they are not sent again: "
+            f"{reason.message}",
+            deaths=MAX_DEATHS_OF_A_BATCH,
         )
-        answer, frames = link.call(question, batch.frames)
-        life.has_arrays = True
-        if not isinstance(answer, Operated):
-            raise RemoteProtocolError(f"the worker answered Operate with {type(answer).__name__}")
-        for breakage in answer.broken:
-            self._failures.remember(breakage, batch.origins[breakage.index])
-        return answer, frames
-
-    # ── losses ──────
-
-    def _end_life(self, why: str) -> None:
-        """Every array is gone; what comes now is on another link."""
-        self.life.ended = why
-        self.life = Life()
-        self._failures.clear()
 
     def _raise_gone(self, handle: Handle) -> None:
-        why = handle.life.ended
+        if handle.life is not self.life:
+            raise UsageError(_OF_PARENT, array_id=handle.id)
         self.home.link()  # where the slice has ended, that is the reason
-        kind = UsageError if why is not None and "parent" in why else WorkerLost
-        raise kind(f"this array on slice {self.home.slice_id} is gone: {why}. Compute or upload it again", array_id=handle.id)
+        self.holding.check([handle.id])
+
+
+_OF_PARENT = (
+    "this array belongs to the parent process: a forked child has a link, and arrays, of its own. Compute or upload it again"
+)
+
+
+class _Undone(Exception):
+    """A batch that was not done, as far as is known."""
+
+    def __init__(self, batch: Batch, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.batch = batch
+        self.reason = reason

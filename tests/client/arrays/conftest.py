@@ -28,12 +28,24 @@ class LocalLink:
         self.questions = 0
         self.fetched = 0
         self.is_dead = False
+        #: How many more questions it answers before it dies.
+        self.dies_in = -1
+        #: What is raised in the client while it waits for its next answer.
+        self.interrupts: list[BaseException] = []
+        self.worker = "tcp://127.0.0.1:0"
         self._ids = itertools.count(1)
+
+    @property
+    def is_open(self) -> bool:
+        return not self.is_dead
 
     def next_call_id(self) -> int:
         return next(self._ids)
 
     def call(self, question: m.Message, frames: Sequence[Any] = ()) -> tuple[m.Message, list[Any]]:
+        if self.dies_in == 0:
+            self.is_dead = True
+        self.dies_in -= 1
         if self.is_dead:
             raise WorkerLost("the connection broke")
         self.questions += 1
@@ -47,6 +59,8 @@ class LocalLink:
             answer, parts = batch.answer(m.Timing())
         except GpupoolError as error:
             raise from_info(error.to_info()) from None
+        if self.interrupts:
+            raise self.interrupts.pop()
         reply, received = FROM_WORKER.decode([bytes(part) for part in encode(answer, parts)])
         return reply, list(received)
 
@@ -60,14 +74,19 @@ class LocalSlice:
         self.slice_id = slice_id
         self.memory_mib = memory_mib
         self.ended: str | None = None
+        self.replaced = 0
         self.current = LocalLink(memory_mib)
 
     def link(self, lost: Any = None) -> Any:
         if self.ended is not None:
             raise LeaseLost(self.ended)
-        if self.current.is_dead:
+        if self.current.is_dead or self.current is lost:
             self.current = LocalLink(self.memory_mib)
         return self.current
+
+    def replace_link(self, doubted: Any) -> Any:
+        self.replaced += 1
+        return self.link(doubted)
 
 
 @pytest.fixture
@@ -83,3 +102,8 @@ def xp(home: LocalSlice) -> Any:
 @pytest.fixture
 def make_xp() -> Callable[..., Any]:
     return lambda **options: Namespace(LocalSlice(**options))
+
+
+@pytest.fixture
+def make_home() -> type[LocalSlice]:
+    return LocalSlice
