@@ -139,18 +139,6 @@ def test_a_slices_story_and_release(site: Site, page: Any) -> None:
     assert site.rest("GET", f"/api/v1/slices/{made['slice_id']}")["state"] == "released"
 
 
-def test_a_link_signs_in_once_and_a_wrong_token_not_at_all(site: Site, page: Any) -> None:
-    stranger = page.context.browser.new_context().new_page()
-    stranger.goto(site.sign_in)
-    stranger.wait_for_selector("text=used already", timeout=WAIT_MS)
-    stranger.fill("input", "gpp_admin_guess")
-    stranger.click("button:has-text('Sign in')")
-    stranger.wait_for_selector("text=not known here", timeout=WAIT_MS)
-    stranger.goto(site.http)
-    stranger.wait_for_selector("text=Sign in with a token", timeout=WAIT_MS)
-    stranger.context.close()
-
-
 def test_nothing_comes_from_elsewhere_and_nothing_fails(site: Site, page: Any) -> None:
     page.goto(site.http)
     page.wait_for_selector("text=Compute allocated", timeout=WAIT_MS)

@@ -16,7 +16,7 @@ from gpupool_web.words import CATALOGUE, CHINESE, ENGLISH, Words, language_of
 SAYING = {"say", "noted"}
 SHOWING = {"label", "button", "link", "notify", "input", "number", "checkbox", "tooltip", "textarea", "switch"}
 #: Pages that still speak English alone.
-ENGLISH_ONLY = {"sign_in.py", "overview.py", "slices.py", "reports.py"}
+ENGLISH_ONLY = {"overview.py", "slices.py", "reports.py"}
 SOURCES = sorted(Path(gpupool_web.__file__).parent.rglob("*.py"))
 
 

@@ -22,6 +22,14 @@ def web(
         Path | None, typer.Option(help="Offer a one-time sign-in link for this token (loopback only).")
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once serving (JSON).")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM) to serve the pages with over TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key (PEM) of --tls-cert.")] = None,
+    public_url: Annotated[
+        str,
+        typer.Option(
+            help="Where browsers find the pages, where a proxy in front does not pass their Host on.", envvar="GPUPOOL_PUBLIC_URL"
+        ),
+    ] = "",
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow binding beyond loopback without encryption.")] = False,
 ) -> None:
     """Serve the web pages, and pass REST through to the broker."""
@@ -35,11 +43,16 @@ def web(
         raise typer.Exit(1)
     from gpupool_web.main import WebSettings, run_web
 
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("TLS needs both --tls-cert and --tls-key")
+    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
     run_web(
         WebSettings(
-            bind=check_bind(parse_address(bind, HTTP_PORT), insecure=insecure),
+            bind=check_bind(parse_address(bind, HTTP_PORT), insecure=insecure, encrypted=tls is not None),
             api=api.rstrip("/"),
             home=home or state_home(),
+            tls=tls,
+            public_url=public_url,
             admin_token_file=admin_token_file,
             ready_file=ready_file,
         )

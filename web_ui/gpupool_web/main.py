@@ -32,6 +32,10 @@ class WebSettings:
     #: The broker's REST, such as http://127.0.0.1:7181.
     api: str
     home: Path
+    #: Certificate and key (PEM) the pages are served with over TLS.
+    tls: tuple[Path, Path] | None = None
+    #: Where browsers find the pages, where a proxy does not pass their Host on.
+    public_url: str = ""
     admin_token_file: Path | None = None
     ready_file: Path | None = None
 
@@ -51,7 +55,11 @@ def run_web(settings: WebSettings) -> None:
     listener = _listen(settings.bind)
     tickets = Tickets()
     app = make_app(settings, tickets)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    certificate, key = settings.tls or (None, None)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=1, ssl_certfile=certificate, ssl_keyfile=key
+    )
+    server = uvicorn.Server(config)
     _announce(settings, listener, tickets)
     with _stopping_on_signals(server):
         server.run(sockets=[listener])
@@ -63,16 +71,18 @@ def make_app(settings: WebSettings, tickets: Tickets) -> FastAPI:
     from nicegui import ui
 
     from gpupool_web.follower import Follower
-    from gpupool_web.pages import overview, reports, sign_in, slices
+    from gpupool_web.guard import Guard
+    from gpupool_web.pages import overview, password, reports, sign_in, slices
     from gpupool_web.pages.frame import Site
     from gpupool_web.proxy import add_proxy
     from gpupool_web.rest import Rest
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, public_url=settings.public_url)
     add_proxy(app, settings.api)
     rest = Rest(settings.api)
     site = Site(rest, Follower(rest), tickets)
-    for page in (overview, slices, reports, sign_in):
+    for page in (overview, slices, reports, sign_in, password):
         page.add_page(site)
     ui.run_with(
         app,
@@ -100,7 +110,7 @@ def _listen(address: Address) -> socket.socket:
 
 def _announce(settings: WebSettings, listener: socket.socket, tickets: Tickets) -> None:
     host, port = listener.getsockname()[:2]
-    addresses = {"http": f"http://{Address(host, port)}"}
+    addresses = {"http": f"{'https' if settings.tls else 'http'}://{Address(host, port)}"}
     if settings.admin_token_file and settings.bind.is_loopback:
         token = settings.admin_token_file.read_text("utf-8").strip()
         addresses["sign_in"] = f"{addresses['http']}/sign-in?ticket={tickets.issue(token)}"

@@ -18,7 +18,7 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: str | None, **attributes: object) -> Html:
+def tag(name: str, /, *children: str | None, **attributes: object) -> Html:
     """Return an element. Children that are no Html are escaped; `class_` is `class`, `aria_label` is `aria-label`.
 
     Attributes that are None or False are left out; True stands alone.

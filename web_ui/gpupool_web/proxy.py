@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 PATHS = ("/api/{rest:path}", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
 #: These belong to one connection, not to what it carries (RFC 9110, section 7.6.1).
+#: Cookies are the pages' business: REST takes none, and shall not see any. Whom we speak for, we say ourselves.
+_OURS = frozenset({"cookie", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"})
 _HOP = frozenset({"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length"})
 
 
@@ -29,7 +31,9 @@ def add_proxy(app: FastAPI, api: str, transport: httpx.AsyncBaseTransport | None
             body += part
             if len(body) > MAX_BODY_BYTES:
                 return _error(413, "limit", f"the body is over {MAX_BODY_BYTES} bytes")
-        headers = [(name, value) for name, value in request.headers.items() if name not in _HOP]
+        headers = [(name, value) for name, value in request.headers.items() if name not in _HOP | _OURS]
+        if request.client:
+            headers.append(("x-forwarded-for", request.client.host))
         query = request.url.query.encode() or None
         url = httpx.URL(path=request.url.path, query=query)
         try:

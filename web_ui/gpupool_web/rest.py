@@ -42,6 +42,12 @@ class Rest:
         named = answer.headers.get("content-disposition", "").partition('filename="')[2].partition('"')[0]
         return answer.content, named or "report"
 
+    async def sign_in(self, path: str, body: Json, address: str) -> Json:
+        """Return the session the broker opens for somebody at `address`."""
+        answer = await self._send("POST", path, "", json=body, headers={"X-Forwarded-For": address})
+        opened: Json = answer.json()
+        return opened
+
     async def patch(self, path: str, token: str, body: Json) -> Json:
         """Change what is at `path`."""
         changed: Json = await self._ask("PATCH", path, token, json=body)
@@ -65,10 +71,17 @@ class Rest:
     async def _ask(self, method: str, path: str, token: str, **more: Any) -> Any:  # noqa: ANN401
         return (await self._send(method, path, token, **more)).json()
 
-    async def _send(self, method: str, path: str, token: str, **more: Any) -> httpx.Response:  # noqa: ANN401
-        headers = {"Authorization": f"Bearer {token}"}
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        headers: dict[str, str] | None = None,
+        **more: Any,  # noqa: ANN401 - httpx's
+    ) -> httpx.Response:
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            answer = await self._client.request(method, f"/api/v1{path}", headers=headers, **more)
+            answer = await self._client.request(method, f"/api/v1{path}", headers=sent | (headers or {}), **more)
         except httpx.HTTPError as error:
             raise PoolUnreachable(f"the broker does not answer at {self.base_url}: {error or type(error).__name__}") from error
         if answer.is_success:

@@ -1,4 +1,4 @@
-"""Who sits at the browser: a token is asked for once, checked, and kept on the server's side of the session."""
+"""One-time tickets for the owner of this machine's pool, and the secret that the pages' own cookie is signed with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import secrets
 import threading
 from pathlib import Path
 
-TOKEN, ROLE, TENANT = "token", "role", "tenant"
+#: What is kept of the viewer beside the session, for the navigation alone.
+ROLE, TENANT, NAME = "role", "tenant", "name"
 
 
 class Tickets:

@@ -115,7 +115,7 @@ class UserDesk:
         if old == new:
             raise UsageError("the new password is the old one: take another")
         if not self._passwords.is_right(user.password, old):
-            raise WrongPassword
+            raise WrongPassword(which="old")
         return self._change(user.name, password=self._passwords.hash(new), must_change=False)
 
     def of_provider(self, subject: str, name: str, role: str, tenant: str) -> User:

@@ -28,6 +28,11 @@ def signed_in(desks: Desks, opened: Opened) -> shapes.SignedIn:
 
 
 def _add_signing_in(app: FastAPI, desks: Desks) -> None:
+    @app.get("/api/v1/sign-in", tags=["access"])
+    def ways_in() -> shapes.WayIn:
+        """How one signs in here, besides password and token."""
+        return shapes.WayIn(oidc="")
+
     @app.post("/api/v1/sign-in", status_code=201, tags=["access"])
     def sign_in(body: shapes.SignInRequest, request: Request) -> shapes.SignedIn:
         """Sign in with name and password, or with a token. The answer's `session` is then sent as a token is."""

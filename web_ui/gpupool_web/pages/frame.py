@@ -20,7 +20,8 @@ from gpupool_web.live import Live
 from gpupool_web.markup import Html, joined, tag
 from gpupool_web.pages.navigation import PAGES
 from gpupool_web.rest import Rest
-from gpupool_web.signing import ROLE, TENANT, TOKEN, Tickets
+from gpupool_web.signing import ROLE, TENANT, Tickets
+from gpupool_web.stay import credential
 from gpupool_web.theme import CSS
 from gpupool_web.words import LANGUAGES, Words, language_of, noted
 from gpupool_wire.errors import GpupoolError, NotAuthorized, PoolUnreachable
@@ -38,17 +39,9 @@ class Site:
     tickets: Tickets
 
 
-def signed_in() -> str | None:
-    """Return the token of whoever looks at this page."""
-    token: str | None = app.storage.user.get(TOKEN)
-    return token
-
-
 def sign_out() -> None:
-    """Forget who is at this browser; language and appearance stay."""
-    for key in (TOKEN, ROLE, TENANT):
-        app.storage.user.pop(key, None)
-    ui.navigate.to("/sign-in")
+    """End the viewer's stay; language and appearance stay."""
+    ui.navigate.to("/sign-out")
 
 
 def viewers_words() -> Words:
@@ -71,7 +64,7 @@ def dress() -> Words:
 
 def opened(site: Site, here: str) -> Frame | None:
     """Return the frame of the page at `here`; None where nobody is signed in, and the sign-in page is on its way."""
-    token = signed_in()
+    token = credential()
     if token is None:
         ui.navigate.to("/sign-in")
         return None

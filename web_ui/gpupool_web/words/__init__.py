@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpupool_web.words import zh_frame
+from gpupool_web.words import zh_access, zh_frame
 
 #: As browsers and Quasar name them, and as they name themselves.
 LANGUAGES: Final = {"en-US": "English", "zh-CN": "简体中文"}
 ENGLISH, CHINESE = LANGUAGES
 
-_TABLES: Final = (zh_frame,)
+_TABLES: Final = (
+    zh_frame,
+    zh_access,
+)
 CATALOGUE: Final[dict[str, str]] = {english: chinese for table in _TABLES for english, chinese in table.WORDS.items()}
 
 
