@@ -85,6 +85,12 @@ def broker(
         ),
     ] = "",
     mail_from: Annotated[str, typer.Option(help="Whom reports come from.", envvar="GPUPOOL_MAIL_FROM")] = "",
+    oidc: Annotated[
+        Path | None,
+        typer.Option(
+            help="Let an OpenID provider sign people in, as this file says (TOML, docs/access.md).", envvar="GPUPOOL_OIDC"
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="GPUPOOL_LOG_LEVEL")] = "info",
 ) -> None:
     """Run the broker: it knows every node and slice, and decides who gets what.
@@ -126,6 +132,7 @@ def broker(
         report_folder=report_folder,
         smtp=smtp,
         mail_from=mail_from,
+        oidc=oidc,
         log_level=log_level,
     )
     if verify:

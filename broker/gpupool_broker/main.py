@@ -21,6 +21,7 @@ import zmq
 from gpupool_broker.access.clock import SteadyClock
 from gpupool_broker.access.desks import open_desks
 from gpupool_broker.access.first_start import make_first
+from gpupool_broker.access.oidc import Provider, read_settings
 from gpupool_broker.access.settings import PLACEMENT
 from gpupool_broker.api.app import make_app
 from gpupool_broker.core.placement import POLICIES
@@ -79,7 +80,11 @@ def _serve(settings: BrokerSettings, store: SqlStore, rest: RestServer) -> None:
     """Serve from a store until told to stop. Raises RightLost where another broker may serve now."""
     with contextlib.ExitStack() as opened:
         opened.callback(store.close)
-        desks = open_desks(store, SteadyClock(wall_ms), {PLACEMENT: settings.placement} if settings.placement else {})
+        clock = SteadyClock(wall_ms)
+        provider = Provider(read_settings(settings.oidc), clock) if settings.oidc else None
+        if provider:
+            opened.callback(provider.close)
+        desks = open_desks(store, clock, {PLACEMENT: settings.placement} if settings.placement else {}, provider)
         make_first(desks, settings.admin_token_file, settings.admin_password_file)
         opened.callback(desks.caretaker.stop)
         signer = LeaseSigner(store.key("lease", lambda: first_lease_key(settings.folder / "lease.key")))

@@ -41,6 +41,8 @@ class BrokerSettings:
     #: The mail server scheduled reports are sent by, and whom they come from.
     smtp: str = ""
     mail_from: str = ""
+    #: A file that says which OpenID provider signs people in; None: none does.
+    oidc: Path | None = None
     log_level: str = "info"
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.broker.access.provider import CLIENT, SECRET, SmallProvider, running_provider
 from tests.web.test_browser import CHROMIUM, FLAGS, WAIT_MS, Site, start
 
 pytestmark = [
@@ -180,3 +183,58 @@ def test_the_audit_log_knows_where_the_browser_was(site: Site) -> None:
     urllib.request.urlopen(request, timeout=10).close()
     newest = site.rest("GET", "/api/v1/audit?action=sign_in&limit=1")[0]
     assert newest["address"] == "203.0.113.9", "the web page trusts a proxy on this machine, and the broker the web page"
+
+
+@pytest.fixture
+def provided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, SmallProvider]]:
+    """A pool whose people sign in at a provider: provider, broker and web page."""
+    home = tmp_path_factory.mktemp("oidc")
+    log = home / "log"
+    (home / "secret").write_text(SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = []
+    with running_provider() as provider:
+        lines = {"issuer": provider.url, "client_id": CLIENT, "redirect": f"http://127.0.0.1:{port}/sign-in/oidc", "name": "Acme"}
+        file = home / "oidc.toml"
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+        file.write_text(
+            f'{text}client_secret_file = "{home / "secret"}"\n[[roles]]\nclaim = "groups"\nvalue = "gpu-admins"\nrole = "admin"\n'
+        )
+        options = [
+            "--home",
+            str(home),
+            "--admin-token-file",
+            str(home / "token"),
+            "--admin-password-file",
+            str(home / "password"),
+        ]
+        try:
+            free_ports = ["--bind", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+            broker, at = start(["broker", *options, *free_ports, "--oidc", str(file)], home / "broker.json", log)
+            started.append(broker)
+            bind = ["--bind", f"127.0.0.1:{port}", "--api", at["http"], "--home", str(home)]
+            web, page = start(["web", *bind], home / "web.json", log)
+            started.append(web)
+            yield Site(page["http"], "", (home / "token").read_text().strip()), provider
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                assert process.wait(20) == 0, log.read_text()
+
+
+def test_a_provider_signs_in_whom_the_rules_let_in(provided: tuple[Site, SmallProvider], page: Any) -> None:
+    site, provider = provided
+    page.goto(f"{site.http}/sign-in")
+    page.get_by_role("link", name="Sign in with Acme").click()
+    page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
+    made = {one["name"]: one for one in site.rest("GET", "/api/v1/users")}["eve"]
+    assert (made["role"], made["signs_in_with"]) == ("admin", "oidc")
+    page.goto(f"{site.http}/sign-out")
+    provider.person["groups"] = []
+    page.get_by_role("link", name="Sign in with Acme").click()
+    page.wait_for_selector("text=The provider did not sign you in", timeout=WAIT_MS)
+    newest = site.rest("GET", "/api/v1/audit?action=sign_in.oidc&limit=1")[0]
+    assert "gives a role here" in newest["remark"]
+    page.goto(f"{site.http}/sign-in/oidc?code=stolen&state=stolen")
+    page.wait_for_selector("text=The provider did not sign you in", timeout=WAIT_MS)

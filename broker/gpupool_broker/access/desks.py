@@ -9,6 +9,7 @@ from typing import Any, Final
 from gpupool_broker.access.audit import AuditDesk
 from gpupool_broker.access.caretaker import Caretaker, Duty
 from gpupool_broker.access.doorkeeper import Doorkeeper
+from gpupool_broker.access.oidc import Provider
 from gpupool_broker.access.passwords import Passwords
 from gpupool_broker.access.sessions import SessionDesk
 from gpupool_broker.access.settings import AUDIT_DAYS, SESSION_HOURS, SettingsDesk
@@ -35,9 +36,11 @@ class Desks:
     audit: AuditDesk
     settings: SettingsDesk
     caretaker: Caretaker
+    #: None where nobody but the broker signs people in.
+    provider: Provider | None = None
 
 
-def open_desks(store: SqlStore, clock: Callable[[], int], fixed: Mapping[str, Any]) -> Desks:
+def open_desks(store: SqlStore, clock: Callable[[], int], fixed: Mapping[str, Any], provider: Provider | None = None) -> Desks:
     """Return the desks of a store. `clock` is best a SteadyClock; `fixed` are settings that hold whatever was set."""
     settings = SettingsDesk(store.settings, clock, fixed)
     audit = AuditDesk(store.audit)
@@ -60,4 +63,5 @@ def open_desks(store: SqlStore, clock: Callable[[], int], fixed: Mapping[str, An
         audit=audit,
         settings=settings,
         caretaker=Caretaker(duties),
+        provider=provider,
     )

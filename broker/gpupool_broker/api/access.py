@@ -7,17 +7,19 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from gpupool_broker.access.desks import Desks
+from gpupool_broker.access.oidc import Provider
 from gpupool_broker.access.principal import Principal
 from gpupool_broker.access.roles import ROLES
 from gpupool_broker.access.signing_in import Opened
 from gpupool_broker.api import access_shapes as shapes
 from gpupool_broker.api.who import Who, address_of
-from gpupool_wire.errors import NotFound, UsageError
+from gpupool_wire.errors import GpupoolError, NotFound, UsageError
 
 
 def add_access(app: FastAPI, desks: Desks, who: Who) -> None:
     """Add the routes."""
     _add_signing_in(app, desks)
+    _add_provider(app, desks)
     _add_own(app, desks, who(*ROLES, even_unchanged=True), who(*ROLES, reads=True, even_unchanged=True))
 
 
@@ -31,7 +33,7 @@ def _add_signing_in(app: FastAPI, desks: Desks) -> None:
     @app.get("/api/v1/sign-in", tags=["access"])
     def ways_in() -> shapes.WayIn:
         """How one signs in here, besides password and token."""
-        return shapes.WayIn(oidc="")
+        return shapes.WayIn(oidc=desks.provider.settings.name if desks.provider else "")
 
     @app.post("/api/v1/sign-in", status_code=201, tags=["access"])
     def sign_in(body: shapes.SignInRequest, request: Request) -> shapes.SignedIn:
@@ -42,6 +44,31 @@ def _add_signing_in(app: FastAPI, desks: Desks) -> None:
         if not body.name:
             raise UsageError("sign in with `name` and `password`, or with `token`")
         return signed_in(desks, desks.signing_in.with_password(body.name, body.password, address))
+
+
+def _add_provider(app: FastAPI, desks: Desks) -> None:
+    def provider() -> Provider:
+        if desks.provider is None:
+            raise NotFound("no OpenID provider signs people in here")
+        return desks.provider
+
+    @app.post("/api/v1/oidc/start", tags=["access"])
+    def start_oidc() -> shapes.OidcStart:
+        """Begin to sign in by the provider: send the browser to `url`, and see that it comes back with `state`."""
+        url, state = provider().start()
+        return shapes.OidcStart(url=url, state=state)
+
+    @app.post("/api/v1/oidc/finish", status_code=201, tags=["access"])
+    def finish_oidc(body: shapes.CodeRequest, request: Request) -> shapes.SignedIn:
+        """Sign in with what the provider sent the browser back with."""
+        address = address_of(request)
+        try:
+            who = provider().finish(body.code, body.state)
+            user = desks.users.of_provider(who.subject, who.name, who.role, who.tenant)
+        except GpupoolError as error:
+            desks.signing_in.refused_by_provider(error, address)
+            raise
+        return signed_in(desks, desks.signing_in.as_provided(user, address))
 
 
 def _add_own(app: FastAPI, desks: Desks, anyone: Any, reader: Any) -> None:  # noqa: ANN401 - FastAPI's Depends

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import suppress
 from typing import Final
 
 from fastapi import Request
@@ -29,6 +31,8 @@ _TROUBLES: Final = {
     "form": noted("The form was not understood."),
 }
 MAX_SECONDS: Final = 86_400
+#: Where the state of a sign-in at a provider is kept until the browser is back.
+BEGUN: Final = "oidc"
 
 
 def add_page(site: Site) -> None:
@@ -51,16 +55,29 @@ def add_page(site: Site) -> None:
             return _again("form")
         return await _opened(site, request, {name: fields[name] for name in ("name", "password", "token") if name in fields})
 
+    @app.get("/sign-in/oidc", include_in_schema=False)
+    async def by_provider(request: Request, code: str = "", state: str = "") -> Response:
+        if not state:
+            return await _sent_to_provider(site)
+        # The browser that comes back is the one that was sent: nobody can be signed in as somebody else.
+        begun = app.storage.user.pop(BEGUN, "")
+        if not (code and begun and secrets.compare_digest(begun.encode(), state.encode())):
+            return _again("provider")
+        try:
+            signed = await site.rest.sign_in("/oidc/finish", {"code": code, "state": state}, address_of(request))
+        except GpupoolError as error:
+            return _again("away" if isinstance(error, PoolUnreachable) else "provider")
+        return stay.admit(signed)
+
     @app.get("/sign-out", include_in_schema=False)
     async def signed_out(request: Request) -> Response:
         # Another site's link or picture shall not sign anybody out.
         if request.headers.get("sec-fetch-site") == "cross-site":
             return RedirectResponse("/", status_code=303)
         if session := request.cookies.get(stay.COOKIE):
-            try:
+            # Where it is over already, or the broker away, the browser forgets it all the same.
+            with suppress(GpupoolError):
                 await site.rest.delete("/session", session)
-            except GpupoolError:
-                pass  # it is over, or the broker is away: the browser forgets it all the same
         return stay.dismiss()
 
 
@@ -70,6 +87,15 @@ async def _provider(site: Site) -> str:
         return str((await site.rest.get("/sign-in", ""))["oidc"])
     except GpupoolError:
         return ""
+
+
+async def _sent_to_provider(site: Site) -> Response:
+    try:
+        begun = await site.rest.post("/oidc/start", "")
+    except GpupoolError:
+        return _again("provider")
+    app.storage.user[BEGUN] = begun["state"]
+    return RedirectResponse(begun["url"], status_code=303)
 
 
 async def _opened(site: Site, request: Request, body: Json) -> Response:
