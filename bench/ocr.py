@@ -40,18 +40,20 @@ class Contender:
         self.command = [*COMMANDS[name], *pages]
         self.pages = len(pages)
         self.read: list[dict[str, Any]] = []
-        self.moved_bytes = 0
+        self.moved_bytes = self.raw_bytes = 0
+        self.environ: dict[str, str] = {}
 
     def pages_per_second(self) -> float:
         """Run it once."""
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "traffic.jsonl"
-            environ = {**os.environ, "GPUPOOL_TRAFFIC": str(report)}
+            environ = {**os.environ, **self.environ, "GPUPOOL_TRAFFIC": str(report)}
             done = subprocess.run(self.command, env=environ, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{self.command[:4]} failed:\n{done.stderr[-2000:]}")
             rows = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
         self.moved_bytes = sum(row["sent_bytes"] + row["received_bytes"] for row in rows)
+        self.raw_bytes = self.moved_bytes + sum(row["saved_bytes"] for row in rows)
         self.read = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return self.pages / sum(page["seconds"] for page in self.read)
 

@@ -1,6 +1,6 @@
 """Which coding is quickest for a tensor on a link: a sum of measured costs, in nanoseconds a byte of the tensor as it is.
 
-    raw:    link                     coded:    encoding + decoding + ratio * link            the least wins; raw, if it is close
+    raw: link               coded: weight * (encoding + decoding) + ratio * link               the least wins; raw, if it is close
 
 What was measured fades towards what is usual, so that a coding that did badly once (another program had the core, an image was
 noise) is tried again some time.
@@ -36,22 +36,26 @@ class Figure:
 
 #: What is usual, measured on receipts on one 2.4 GHz core (bench/coding.py); and decoding's time as a part of encoding's.
 _USUAL: Final = {
-    Method.PALETTE: Figure(0.4, 0.25),
-    Method.PALETTE_ZSTD: Figure(0.7, 0.08),
+    Method.PALETTE: Figure(0.8, 0.25),
+    Method.PALETTE_ZSTD: Figure(1.3, 0.08),
     Method.ZSTD: Figure(1.5, 0.35),
     Method.SHUFFLE_ZSTD: Figure(4.0, 0.4),
 }
 _DECODING: Final = {
-    Method.PALETTE: 0.5,
+    Method.PALETTE: 0.3,
     Method.PALETTE_ZSTD: 0.5,
     Method.ZSTD: 0.5,
     Method.SHUFFLE_ZSTD: 0.5,
 }
+#: What a core's time counts beside a link's: others' traffic shares a link, and the core that codes would wait for it.
+_CORE_WEIGHT: Final = 0.6
 #: A coding has to be this much quicker than raw: less is within what the estimates are wrong by.
 _MARGIN: Final = 0.9
 #: The weight of the newest measurement, and how far what was not measured moves back to the usual with each choice.
 _NEWEST: Final = 0.5
 _FADING: Final = 0.02
+#: The weight of one that took longer than usual: mostly another program had the core meanwhile.
+_SLOWER: Final = 0.1
 
 
 class Choice:
@@ -67,7 +71,7 @@ class Choice:
         best, least = Method.RAW, _MARGIN * link_ns
         for method in methods:
             figure = self._figures[method]
-            cost = figure.encode_ns * (1 + _DECODING[method]) + figure.ratio * link_ns
+            cost = _CORE_WEIGHT * figure.encode_ns * (1 + _DECODING[method]) + figure.ratio * link_ns
             if cost < least:
                 best, least = method, cost
         self._fade(best)
@@ -76,7 +80,8 @@ class Choice:
     def measured(self, method: Method, nbytes: int, coded_bytes: int, encode_ns: int) -> None:
         """Take note of what a method did to a tensor of `nbytes`."""
         figure = self._figures[method]
-        figure.encode_ns += _NEWEST * (encode_ns / nbytes - figure.encode_ns)
+        took_ns = encode_ns / nbytes
+        figure.encode_ns += (_NEWEST if took_ns < figure.encode_ns else _SLOWER) * (took_ns - figure.encode_ns)
         figure.ratio += _NEWEST * (coded_bytes / nbytes - figure.ratio)
 
     def _fade(self, chosen: Method) -> None:

@@ -18,7 +18,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from gpupool_wire.coding.layout import MAX_CHANNELS, MAX_TRIMMED_IMAGES, Layout, Trimmed, layout_of, trim
-from gpupool_wire.coding.palette import TABLE_BYTES, Floats, Indexes, Palette, Unfit, decode, guess
+from gpupool_wire.coding.palette import TABLE_BYTES, Floats, Indexes, Palette, Scratch, Unfit, decode, guess
 from gpupool_wire.errors import RemoteProtocolError
 
 N = TypeVar("N", np.float32, np.uint32)
@@ -81,9 +81,9 @@ def decode_images(shape: tuple[int, ...], recipe_frame: bytes, body_of: Callable
     if trimmed is not None:
         for image, width, pad in zip(out, *trimmed, strict=True):
             image[:, :, width:] = pad
-    place = 0
+    place, scratch = 0, Scratch.new()
     for number, plane in _planes(out, trimmed, len(tables)):
-        decode(body[place : place + plane.size], tables[number], plane)
+        decode(body[place : place + plane.size], tables[number], plane, scratch)
         place += plane.size
     return out.view(np.float32).reshape(shape)
 
@@ -123,12 +123,12 @@ def _ways(images: Floats, trimmed: Trimmed | None, palettes: Sequence[Palette]) 
 
 def _encoded(images: Floats, trimmed: Trimmed | None, palettes: Sequence[Palette], body: Indexes) -> list[Palette] | None:
     """Write the indexes of `images` to `body`; return the palettes that tell them all, None where there are none."""
-    learnt = [palette.copy() for palette in palettes]
+    learnt, scratch = [palette.copy() for palette in palettes], Scratch.new()
     for _ in range(MAX_GUESSES):
         place, number = 0, 0
         try:
             for number, plane in _planes(images, trimmed, len(learnt)):
-                learnt[number].encode(plane, body[place : place + plane.size])
+                learnt[number].encode(plane, body[place : place + plane.size], scratch)
                 place += plane.size
         except Unfit as unfit:
             mended = guess(np.concatenate([learnt[number].values, unfit.values]))
@@ -146,10 +146,12 @@ def _planes(images: NDArray[N], trimmed: Trimmed | None, palettes: int) -> Itera
     if trimmed is None and palettes == 1:
         yield 0, images.reshape(1, -1)
         return
-    for image, channel in product(range(count), range(channels)):
+    # Where one palette serves all channels of an image, they are one plane, the one below the other.
+    planes = images.reshape(count, palettes, -1, columns)
+    for image, number in product(range(count), range(palettes)):
         width = columns if trimmed is None else trimmed.widths[image]
-        if rows and width:
-            yield channel % palettes, images[image, channel, :, :width]
+        if rows and channels and width:
+            yield number, planes[image, number, :, :width]
 
 
 def _sample(images: Floats, trimmed: Trimmed | None) -> Floats:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,18 @@ PAIRED_FROM: Final = 65_536
 _MAGIC: Final = 12_582_912.0
 #: The byte of a little-endian float that holds bits 8 to 15: the guess is scaled by 256, to place steps' middles in between.
 _BYTE: Final = 1
+
+
+class Scratch(NamedTuple):
+    """Room for the floats and bits of one block, which would take longer to allocate for each plane than to fill."""
+
+    floats: Floats
+    bits: Bits
+
+    @classmethod
+    def new(cls) -> Scratch:
+        """Return some that nobody else writes to."""
+        return cls(np.empty(BLOCK, np.float32), np.empty(BLOCK, np.uint32))
 
 
 class Unfit(Exception):
@@ -68,12 +80,12 @@ class Palette:
         twin._pairs, twin._unchanged = self._pairs, self._unchanged
         return twin
 
-    def encode(self, plane: Floats, out: Indexes) -> None:
+    def encode(self, plane: Floats, out: Indexes, scratch: Scratch) -> None:
         """Write the indexes of a plane (rows, columns) of float32 to `out` (flat); new values are learnt.
 
         Raises Unfit where two values would share an index.
         """
-        floats, found = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.uint32)
+        floats, found = scratch
         place = 0
         with np.errstate(all="ignore"):
             for block in _blocks(plane):
@@ -159,20 +171,19 @@ def _blocks(plane: Floats) -> Iterator[Floats]:
         yield from (part[:, left : left + BLOCK] for left in range(0, part.shape[1], BLOCK))
 
 
-def decode(indexes: Indexes, table: Bits, out: Bits) -> None:
+def decode(indexes: Indexes, table: Bits, out: Bits, scratch: Scratch) -> None:
     """Write what `indexes` (flat) stand for to `out` (rows, columns)."""
     pairs = paired(table.tobytes()) if indexes.size >= PAIRED_FROM else None
     place = 0
-    scratch = None if out.flags.c_contiguous else np.empty(BLOCK, np.uint32)
     for block in _blocks(out.view(np.float32)):
         bits = block.view(np.uint32)
         chosen = indexes[place : place + bits.size]
         place += bits.size
-        if scratch is None:
+        if bits.flags.c_contiguous:
             look_up(chosen, table, pairs, bits.reshape(-1))
         else:
-            look_up(chosen, table, pairs, scratch[: bits.size])
-            bits[:] = scratch[: bits.size].reshape(bits.shape)
+            look_up(chosen, table, pairs, scratch.bits[: bits.size])
+            bits[:] = scratch.bits[: bits.size].reshape(bits.shape)
 
 
 def look_up(indexes: Indexes, table: Bits, pairs: NDArray[np.uint64] | None, out: Bits) -> None:
