@@ -17,9 +17,9 @@ from gpupool_wire.tensors import ValueSpec, saved_nbytes
 #: What a link between hosts is taken for until it has carried something: 1 Gbit/s. To the own host: more than coding is worth.
 UNKNOWN_SPEED: Final = 125e6
 OWN_HOST_SPEED: Final = 4e9
-#: On the own host what makes a link slow is mostly that the cores are busy, which coding makes worse. Below this (bytes per
-#: second) it is a tunnel to elsewhere.
-TUNNEL_SPEED: Final = 250e6
+#: On the own host what makes a link slow is mostly that the cores are busy, which coding makes worse. Where not one of the latest
+#: messages was as fast as this (bytes per second), it is a tunnel to elsewhere.
+TUNNEL_SPEED: Final = 50e6
 #: No coding is quicker than such a link (bytes per second), so nothing is looked at.
 FAST: Final = 3e9
 #: With `always`, tensors are coded as for this.

@@ -13,7 +13,7 @@ import pytest
 from gpupool.pool import Pool
 from gpupool.slices import Slice
 from gpupool_wire import messages as m
-from gpupool_wire.errors import ExecutionFailed, LeaseLost, UsageError, WorkerLost
+from gpupool_wire.errors import ExecutionFailed, LeaseLost, OutOfSliceMemory, UsageError, WorkerLost
 from gpupool_wire.limits import CHUNK_BYTES
 
 
@@ -49,6 +49,34 @@ def test_several_outputs_of_one_call_are_independent(slice_: Slice) -> None:
     a, b = model.run({"x": np.ones(3, np.float32), "z": np.ones(3, np.float32)})
     a[:] = 7
     assert b.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("mode", ["auto", "off", "always"])
+def test_what_travels_is_coded_as_the_environment_says(
+    pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("GPUPOOL_CODING", mode)
+    pixels = np.resize(np.arange(256, dtype=np.float32), (1, 3, 64, 64))
+    with pool.slice(25, 64) as granted:
+        model = granted.open_model(b"weights")
+        for _ in range(2):
+            assert np.array_equal(model.run({"x": pixels})[0], pixels * 2)
+        asked = [message for message in fakes.worker.heard if isinstance(message, m.Run)]
+        is_coded = mode == "always"  # the fake worker is on this host
+        assert [run.feed[0][1].coding != "raw" for run in asked] == [is_coded] * 2
+        assert [run.link_bytes_per_s > 0 for run in asked] == [is_coded] * 2
+        assert (granted.traffic.saved_bytes > pixels.nbytes) == is_coded
+
+
+def test_a_coded_call_that_no_slice_could_hold_is_refused_before_it_travels(
+    pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUPOOL_CODING", "always")
+    with pool.slice(25, 64) as granted:
+        model = granted.open_model(b"weights")
+        with pytest.raises(OutOfSliceMemory, match=r"2050\.0 MiB"):  # the fake says that it has 2 GiB
+            model.run({"x": np.zeros(2050 << 20, np.uint8)})
+    assert not any(isinstance(message, m.Run) for message in fakes.worker.heard)
 
 
 def test_timing_adds_up_to_the_wall(slice_: Slice, numbers: Any) -> None:

@@ -18,6 +18,13 @@ def test_the_round_trip_is_not_held_against_the_link() -> None:
     assert speed.bytes_per_s == 1e8  # a megabyte in the ten milliseconds beyond the trip
 
 
+def test_a_few_slow_messages_do_not_outweigh_what_was_assumed() -> None:
+    speed = LinkSpeed(1e9)
+    for _ in range(REMEMBERED - 1):
+        speed.observe(1_000_000, 100_000_000)
+    assert speed.bytes_per_s == 1e9
+
+
 def test_delays_of_others_making_do_not_count() -> None:
     speed = LinkSpeed(1e6)
     for ns in (50_000_000, 10_000_000, 90_000_000):

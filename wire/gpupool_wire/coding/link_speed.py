@@ -22,11 +22,11 @@ _MAX_TRIP_PART: Final = 0.75
 class LinkSpeed:
     """The speed of one link. Threads may share it."""
 
-    __slots__ = ("_speeds", "_trips_ns", "_until_known")
+    __slots__ = ("_speeds", "_trips_ns")
 
-    def __init__(self, until_known: float) -> None:
-        self._until_known = until_known
-        self._speeds: deque[float] = deque(maxlen=REMEMBERED)
+    def __init__(self, assumed: float) -> None:
+        #: What is assumed counts like a message, so that a few slow first ones do not outweigh it.
+        self._speeds: deque[float] = deque([assumed], maxlen=REMEMBERED)
         self._trips_ns: deque[int] = deque(maxlen=REMEMBERED)
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class LinkSpeed:
     @property
     def bytes_per_s(self) -> float:
         """What it carries, as far as is known."""
-        return max(tuple(self._speeds), default=self._until_known)
+        return max(tuple(self._speeds))
 
     def observe(self, nbytes: int, ns: int) -> None:
         """Take note of a question and its answer of `nbytes` together, which spent `ns` on the link."""
