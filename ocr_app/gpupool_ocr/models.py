@@ -15,6 +15,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from gpupool_wire.errors import UsageError
+
 _OPSET = 13
 DETECTION = "PP-OCRv6_det_small.onnx"
 RECOGNITION = "PP-OCRv6_rec_small.onnx"
@@ -157,3 +159,43 @@ def with_map_as_uint8(model: bytes) -> bytes:
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("map", TensorProto.UINT8, ["N", 1, "H", "W"]))
     return bytes(loaded.SerializeToString())
+
+
+class BadRecognizer(UsageError):
+    """A model is no recogniser of lines."""
+
+    code = "bad_recognizer"
+
+
+def with_recognizer(model: bytes, source: str) -> ModelSet:
+    """Return the packaged models with another recogniser, as PP-OCR ships them or `gpupool ocr tune` writes them.
+
+    Raises BadRecognizer, naming `source`, where it is no ONNX model, names no characters, or has other classes than characters.
+    """
+    import onnx
+
+    try:
+        loaded = onnx.load_model_from_string(model)
+    except Exception as error:
+        raise BadRecognizer(f"{source} is no ONNX model: {error}") from error
+    check_classes(loaded, source)
+    recognition = with_best_class_only(with_uint8_input(model, padded=True))
+    return ModelSet(detection=packaged_models().detection, recognition=recognition, direction=packaged_models().direction)
+
+
+def check_classes(model: Any, source: str) -> None:  # noqa: ANN401 - onnx is imported lazily
+    """Raise BadRecognizer where a recogniser's classes are not its characters, the blank and the space."""
+    characters = next((entry.value.splitlines() for entry in model.metadata_props if entry.key == "character"), None)
+    if characters is None:
+        raise BadRecognizer(f"{source} does not say its characters (metadata `character`, one a line)")
+    if len(model.graph.input) != 1 or len(model.graph.output) != 1:
+        raise BadRecognizer(
+            f"{source} has {len(model.graph.input)} inputs and {len(model.graph.output)} outputs: one each is needed"
+        )
+    dimensions = model.graph.output[0].type.tensor_type.shape.dim
+    classes = dimensions[2].dim_value if len(dimensions) == 3 else 0
+    if classes != len(characters) + 2:
+        raise BadRecognizer(
+            f"{source} has {classes} classes and {len(characters)} characters: with the blank and the space, "
+            f"{len(characters) + 2} classes are needed"
+        )
