@@ -6,6 +6,7 @@ Operate ──> Batch ──advance──> perform ──> store        ... all 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -41,6 +42,7 @@ class Batch:
         self._store = store
         self._doing: _Doing | None = None
         self._breakages: list[Breakage] = []
+        self._took_ns: list[int] = []
         self.done = 0
         for step_id in message.forget_steps:
             store.steps.pop(step_id, None)
@@ -68,6 +70,7 @@ class Batch:
         Returns False, with nothing done, where memory is short and nobody can be asked.
         """
         call = self._message.operations[self.done]
+        started_ns = time.perf_counter_ns()
         doing = self._doing = self._doing or _Doing(call, self._store, self._frames)
         with self._store.lock:
             while True:
@@ -86,6 +89,8 @@ class Batch:
                 break
         self._doing = None
         self.done += 1
+        if self._message.measure:
+            self._took_ns.append(time.perf_counter_ns() - started_ns)
         return True
 
     def answer(self, timing: Timing) -> tuple[Operated, list[Buffer]]:
@@ -106,7 +111,14 @@ class Batch:
             described = [_described(store.get(array_id)) for array_id in message.describe]
             for array_id in message.drops:
                 store.drop(array_id)
-        reply = Operated(call_id=message.call_id, values=values, described=described, broken=self._breakages, timing=timing)
+        reply = Operated(
+            call_id=message.call_id,
+            values=values,
+            described=described,
+            broken=self._breakages,
+            timing=timing,
+            operation_ns=self._took_ns,
+        )
         return reply, frames
 
     def _fail(self, call: OperationCall, error: GpupoolError) -> None:

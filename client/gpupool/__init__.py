@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gpupool.models import Model
     from gpupool.pool import Pool, connect
     from gpupool.protocols import CallTiming, RemoteModel
-    from gpupool.slices import Slice, SliceUsage
+    from gpupool.slice_usage import SliceUsage
+    from gpupool.slices import Slice
     from gpupool_wire.errors import (
         Conflict,
         ExecutionFailed,
@@ -91,7 +92,7 @@ _HOMES = {
     "Pool": "gpupool.pool",
     "RemoteModel": "gpupool.protocols",
     "Slice": "gpupool.slices",
-    "SliceUsage": "gpupool.slices",
+    "SliceUsage": "gpupool.slice_usage",
     "TensorInfo": "gpupool_wire.messages",
     "connect": "gpupool.pool",
     "current_slice": "gpupool.current",

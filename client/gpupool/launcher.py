@@ -38,6 +38,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0
     #: Outputs that stay on the device, as "MODEL:OUTPUT".
     lazy: tuple[str, ...] = ()
+    #: Where the trace of what it costs goes; empty where nobody wants to know.
+    profile: str = ""
 
 
 class HeldSlice(Protocol):
@@ -119,14 +121,17 @@ def run_on(pool: SlicePool, wanted: Wanted, command: Sequence[str], environ: Map
         except Interrupted as interrupted:
             return 128 + interrupted.signum
         try:
-            child = start(
-                command, program, environment(_with_lazy(environ, wanted.lazy), held.environment(), Path(marks)), signals
-            )
+            invited = {**held.environment(), **_profiled(wanted, marks)}
+            child = start(command, program, environment(_with_lazy(environ, wanted.lazy), invited, Path(marks)), signals)
             status = attend(child, signals)
         except OSError as error:
             raise UsageError(f"{program} cannot be run: {error.strerror}") from error
         finally:
             held.release()
+        if wanted.profile:
+            from gpupool.profiling.program import tell
+
+            tell(Path(marks), Path(wanted.profile))
         if (reason := unused(Path(marks))) is not None:
             sys.stderr.write(f"gpupool run: {reason}\n")
         return status
@@ -136,6 +141,11 @@ def _with_lazy(environ: Mapping[str, str], wishes: Sequence[str]) -> dict[str, s
     """Return an environment in which these outputs are wished for, too."""
     asked = SEPARATOR.join(filter(None, [environ.get(VARIABLE, ""), *wishes]))
     return {**environ, VARIABLE: asked} if asked else dict(environ)
+
+
+def _profiled(wanted: Wanted, folder: str) -> dict[str, str]:
+    """Return what has processes leave in `folder` what they do, where somebody wants to know."""
+    return {"GPUPOOL_PROFILE": folder} if wanted.profile else {}
 
 
 def run(wanted: Wanted, command: Sequence[str]) -> int:

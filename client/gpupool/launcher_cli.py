@@ -24,6 +24,12 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(metavar="MODEL:OUTPUT", help="An output that stays on the device until it is looked at; repeatable."),
         ] = None,
+        profile: Annotated[
+            bool, typer.Option(help="Tell at the end where the time went, on stderr, and write a trace.", show_default=False)
+        ] = False,
+        profile_file: Annotated[
+            str | None, typer.Option(metavar="FILE", help="The trace's file [default: gpupool-profile.json]; implies --profile.")
+        ] = None,
     ) -> None:
         """Run an unmodified program with its ONNX Runtime sessions on a slice of the pool.
 
@@ -31,11 +37,19 @@ def register(app: typer.Typer) -> None:
 
         With --lazy, outputs that a program only looks at through argmax, max, slices or comparisons never cross the network.
         MODEL is a model's file name, its hash (first 8 characters or more) or a pattern; OUTPUT a name or a pattern.
+
+        With --profile, every model's calls, bytes, queueing, throttling, execution and transfer are summed up, those of child
+        processes too, and drawn in a file for chrome://tracing or ui.perfetto.dev.
         """
         from gpupool.launcher import Wanted
         from gpupool.launcher import run as launch
         from gpupool.lazy_names import check_wish
 
+        trace = ""
+        if profile or profile_file:
+            from gpupool.profiling.program import DEFAULT_FILE, check_file
+
+            trace = check_file(profile_file or DEFAULT_FILE)
         wishes = tuple(map(check_wish, lazy or ()))
-        wanted = Wanted(compute=compute, memory=memory, policy=policy, kind=kind, wait_s=wait, lazy=wishes)
+        wanted = Wanted(compute=compute, memory=memory, policy=policy, kind=kind, wait_s=wait, lazy=wishes, profile=trace)
         raise typer.Exit(launch(wanted, command))

@@ -76,6 +76,12 @@ class Traffic:
         self.sent_bytes += counted.sent_bytes
         self.received_bytes += counted.received_bytes
 
+    def take_from(self, counted: Channel | Traffic) -> None:
+        """Take off what was counted there so far, so that `add` later adds what came since."""
+        self.questions -= counted.questions
+        self.sent_bytes -= counted.sent_bytes
+        self.received_bytes -= counted.received_bytes
+
 
 _log = logging.getLogger(__name__)
 
@@ -136,16 +142,26 @@ class Link:
         return self.lost is None and not self._closed and self._generation == forks.generation
 
     def call(
-        self, question: Message, frames: Sequence[Buffer] = (), *, timeout_s: float | None = None
+        self,
+        question: Message,
+        frames: Sequence[Buffer] = (),
+        *,
+        timeout_s: float | None = None,
+        counted: Traffic | None = None,
     ) -> tuple[WorkerToClient, list[Buffer]]:
         """Send a question to the worker on a channel of its own; return the answer and its frames.
 
-        Raises WorkerLost where the worker goes away first, and whatever it answers as an error.
+        What it moves is added to `counted`. Raises WorkerLost where the worker goes away first, and whatever it answers as an
+        error.
         """
         channel = self._take()
+        if counted is not None:
+            counted.take_from(channel)
         try:
             return channel.ask(question, frames, timeout_s=timeout_s)
         finally:
+            if counted is not None:
+                counted.add(channel)
             self._give_back(channel)
 
     @property

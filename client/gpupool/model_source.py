@@ -22,6 +22,8 @@ class KeptModel(Protocol):
     #: Hash of the whole model, as lower-case hex.
     sha256: str
     nbytes: int
+    #: What a person knows it by.
+    name: str
 
     def parts(self, offset: int) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yield (offset, bytes) from `offset` on, each at most UPLOAD_PART_BYTES."""
@@ -36,6 +38,7 @@ class ModelInMemory:
         self.nbytes = len(self._bytes)
         _check_size(self.nbytes, "the model")
         self.sha256 = hashlib.sha256(self._bytes).hexdigest()
+        self.name = f"{self.sha256[:8]} (bytes)"
 
     def __repr__(self) -> str:
         return f"<model of {self.nbytes} bytes, sha256 {self.sha256[:12]}>"
@@ -52,6 +55,7 @@ class ModelFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
+        self.name = self.path.name
         with open(self.path, "rb") as file:
             self.nbytes = os.fstat(file.fileno()).st_size
             _check_size(self.nbytes, str(self.path))

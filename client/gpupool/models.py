@@ -8,7 +8,6 @@ run ──▶ session on the present link? ──no──▶ OpenModel ──mis
 from __future__ import annotations
 
 import functools
-import logging
 import sys
 import threading
 import time
@@ -22,47 +21,36 @@ import numpy as np
 from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
+from gpupool.opening_models import open_on, out_of_place
 from gpupool.protocols import CallTiming
 from gpupool_wire.coding import Coder
 from gpupool_wire.errors import (
     GpupoolError,
     LeaseLost,
-    LocalProtocolError,
     ModelEvicted,
-    RemoteProtocolError,
     UsageError,
     WorkerLost,
 )
 from gpupool_wire.limits import ANSWER_S
 from gpupool_wire.messages import (
     CloseSession,
-    Message,
     ModelMeta,
-    ModelMissing,
     ModelOptions,
-    ModelStored,
-    OpenModel,
-    PutModel,
     Result,
     Run,
     SessionOpened,
     TensorInfo,
     Timing,
-    WorkerToClient,
 )
 from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, pack_value, saved_nbytes, unpack_values
 
 if TYPE_CHECKING:
     from gpupool.arrays import Namespace
     from gpupool.arrays.feeding import Kept
-
-_log = logging.getLogger(__name__)
+    from gpupool.profiling.watch import Watch
 
 #: A call during which the worker died this often is not sent again: it is likely what kills the worker.
 MAX_DEATHS_OF_A_CALL: Final = 5
-#: One upload is enough unless another process uploads the same model at the same time.
-MAX_UPLOADS: Final = 4
-
 T = TypeVar("T")
 
 
@@ -71,6 +59,10 @@ class Links(Protocol):
 
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
+
+    @property
+    def watch(self) -> Watch | None:
+        """What sees every exchange, None where nobody profiles."""
 
     @property
     def xp(self) -> Namespace:
@@ -170,9 +162,13 @@ class Model:
                 link_bytes_per_s=int(link.pace.bytes_per_s),
             )
             sent_ns = time.perf_counter_ns()
-            answer, result_frames = link.call(question, frames)
+            watch = self._links.watch
+            if watch is None:
+                answer, result_frames = link.call(question, frames)
+            else:
+                answer, result_frames = watch.call(link, "model", self._source.name, question, frames)
             if not isinstance(answer, Result):
-                raise _out_of_place(question, answer)
+                raise out_of_place(question, answer)
             _observe(link, question, frames, answer, result_frames, time.perf_counter_ns() - sent_ns)
             if kept is not None:
                 kept.ran(self, question, frames, answer.timing.execute_ns)
@@ -278,35 +274,10 @@ class Model:
             if self._closed:
                 raise UsageError("the session was closed: open the model again")
             if self._session is None or self._session[0] is not link:
-                opened = _open_on(link, self._source, self._options)
+                opened = open_on(link, self._source, self._options, self._links.watch)
                 self._session = link, opened
                 self._open_at[:] = [(link, opened.session_id)]
             return self._session[1]
-
-
-def _open_on(link: Link, source: KeptModel, options: ModelOptions) -> SessionOpened:
-    """Open a session, uploading what the worker does not have of the model."""
-    for _ in range(MAX_UPLOADS):
-        question = OpenModel(call_id=link.next_call_id(), sha256=source.sha256, nbytes=source.nbytes, options=options)
-        answer, _frames = link.call(question)
-        if isinstance(answer, SessionOpened):
-            return answer
-        if not isinstance(answer, ModelMissing):
-            raise _out_of_place(question, answer)
-        try:
-            _upload(link, source, answer.offset)
-        except LocalProtocolError as error:
-            # Another channel uploads the same model at the same time, or the upload was dropped: ask again what is missing.
-            _log.debug("upload of %r starts again: %s", source, error)
-    raise RemoteProtocolError(f"the worker at {link.worker} still asks for {source!r} after {MAX_UPLOADS} uploads")
-
-
-def _upload(link: Link, source: KeptModel, offset: int) -> None:
-    for start, part in source.parts(offset):
-        question = PutModel(call_id=link.next_call_id(), sha256=source.sha256, offset=start, nbytes=len(part))
-        answer, _ = link.call(question, [part])
-        if not isinstance(answer, ModelStored):
-            raise _out_of_place(question, answer)
 
 
 def _forget(open_at: list[tuple[Link, int]]) -> None:
@@ -344,7 +315,3 @@ def _split(timing: Timing, wall_ns: int) -> CallTiming:
         transfer_ns=max(0, wall_ns - timing.queue_ns - timing.throttle_ns - timing.execute_ns),
         wall_ns=wall_ns,
     )
-
-
-def _out_of_place(question: Message, answer: WorkerToClient) -> RemoteProtocolError:
-    return RemoteProtocolError(f"the worker answered {type(question).__name__} with {type(answer).__name__}")

@@ -21,40 +21,26 @@ import msgspec
 from gpupool.control import Control
 from gpupool.grant import Grant, Invitation, encode_invitation
 from gpupool.link import Link, Traffic
+from gpupool.listeners import Listeners
 from gpupool.locator import FileLocator, InvitationFile, Locator
 from gpupool.model_source import keep_model
 from gpupool.models import Model
 from gpupool.protocols import ModelSource
 from gpupool.reach import FAILOVER_S, Reach
-from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, OutOfSliceMemory, RemoteProtocolError, UsageError, WorkerLost
+from gpupool.slice_usage import SliceUsage, ask_usage
+from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, OutOfSliceMemory, UsageError
 from gpupool_wire.home import state_home
-from gpupool_wire.limits import ANSWER_S
-from gpupool_wire.messages import AskUsage, ModelOptions, Usage
+from gpupool_wire.messages import ModelOptions
 from gpupool_wire.units import MIB, Policy, format_memory, parse_compute, parse_memory
 
 if TYPE_CHECKING:
     from gpupool.arrays import Namespace
     from gpupool.arrays.functions import P, R, StepFunction
     from gpupool.onnxruntime import InferenceSession
+    from gpupool.profiling import Profile
+    from gpupool.profiling.watch import Watch
 
 _log = logging.getLogger(__name__)
-
-
-class SliceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slice uses, and has used since it was granted."""
-
-    compute_pct: int
-    policy: Policy
-    memory_limit_bytes: int
-    memory_used_bytes: int
-    device_ns: int
-    throttled_ns: int
-    calls: int
-    #: Achieved share of the last ten seconds, in thousandths of a per cent.
-    achieved_millipct: int
-    #: Time its calls waited for their share in the last ten seconds.
-    throttled_10s_ns: int
-    sessions: int
 
 
 class Slice:
@@ -70,6 +56,7 @@ class Slice:
         self._holder_pid = os.getpid() if holder else None
         self._invitation: InvitationFile | None = None
         self._namespace: Namespace | None = None
+        self._listeners = Listeners()
         self._reach = Reach(grant, locator, is_holder=lambda: self.is_holder, on_news=self._hear_news, failover_s=failover_s)
         _live.add(self)
 
@@ -210,17 +197,15 @@ class Slice:
 
         return StepFunction(self.xp._caller, function)
 
+    def profile(self) -> Profile:
+        """Return a context manager that collects what this process's calls of the slice cost while it lasts. See Profile."""
+        from gpupool.profiling import Profile
+
+        return Profile(self._listeners.add, self._listeners.remove)
+
     def usage(self) -> SliceUsage:
         """Return what the slice uses now and has used, as its worker measures it."""
-        link = self.link()
-        try:
-            answer, _ = link.call(AskUsage(call_id=link.next_call_id()), timeout_s=ANSWER_S)
-        except WorkerLost:
-            link = self.link(link)
-            answer, _ = link.call(AskUsage(call_id=link.next_call_id()), timeout_s=ANSWER_S)
-        if not isinstance(answer, Usage):
-            raise RemoteProtocolError(f"the worker answered AskUsage with {type(answer).__name__}")
-        return SliceUsage(**{name: getattr(answer, name) for name in SliceUsage.__struct_fields__})
+        return ask_usage(self.link)
 
     def resize(self, compute: int | str | None = None, memory: int | str | None = None, *, deadline: float | None = None) -> None:
         """Change the slice's size while it runs: compute in per cent, memory in MiB or as "2GiB"; None leaves it.
@@ -259,6 +244,11 @@ class Slice:
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
         return self._reach.link(lost)
+
+    @property
+    def watch(self) -> Watch | None:
+        """What calls go through while somebody wants to know what they cost."""
+        return self._listeners.watch
 
     def replace_link(self, doubted: Link) -> Link:
         """Return an open link other than `doubted`, which is closed then. Raises as `link` does."""

@@ -240,6 +240,28 @@ def test_a_program_that_opens_no_session_is_told_so(run: Run) -> None:
     assert "no ONNX Runtime session was opened through gpupool" in done.stderr
 
 
+def test_a_profile_tells_where_the_time_went_in_all_processes(run: Run, model: Path, tmp_path: Path) -> None:
+    options = ("--compute", "100", "--memory", "2GiB", "--profile-file", str(tmp_path / "trace.json"))
+    done = run(CHILDREN, str(model), "fork", options=options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "1", expected(model)]
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    calls = [event for event in events if event["name"] == "small.onnx"]
+    assert len(calls) == 5
+    assert len({event["pid"] for event in calls}) > 1
+    assert all(event["args"]["raw_sent_bytes"] == 512 for event in calls)
+    (row,) = [line for line in done.stderr.splitlines() if line.startswith("model small.onnx")]
+    assert row.split()[2:5] == ["5", "2.6", "KB"]
+    assert "execution" in done.stderr
+    assert f"the trace is in {tmp_path / 'trace.json'}" in done.stderr
+
+
+def test_a_profile_that_cannot_be_written_is_refused_before_the_program_runs(run: Run) -> None:
+    done = run("print('started')", options=("--profile-file", "/nowhere/trace.json"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the profile cannot be written to /nowhere/trace.json" in done.stderr
+
+
 READ = """
 import json, sys
 from rapidocr import RapidOCR

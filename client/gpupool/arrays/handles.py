@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gpupool.arrays.origin import Origin
 from gpupool.arrays.queue import Pending
@@ -13,6 +13,9 @@ from gpupool_wire.messages import Step
 from gpupool_wire.operands import Operand
 from gpupool_wire.operations import Spec
 from gpupool_wire.tensors import Array, Buffer
+
+if TYPE_CHECKING:
+    from gpupool.profiling.watch import Watch
 
 
 class ArrayGone(WorkerLost):
@@ -29,6 +32,10 @@ class Links(Protocol):
     @property
     def device(self) -> str:
         """The device's name on its node."""
+
+    @property
+    def watch(self) -> Watch | None:
+        """What sees every exchange, None where nobody profiles."""
 
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""

@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from gpupool.arrays import snapshots
 from gpupool.arrays.failures import Failures
 from gpupool.arrays.handles import ArrayGone, Links
@@ -204,7 +206,12 @@ class Holding:
             forget_steps=batch.forget_steps,
             drops=batch.drops,
         )
-        answer, frames = link.call(question, batch.frames)
+        if (watch := self._home.watch) is None:
+            answer, frames = link.call(question, batch.frames)
+        else:
+            question = msgspec.structs.replace(question, measure=True)
+            names = [origin.operation for origin in batch.origins]
+            answer, frames = watch.call(link, "arrays", "arrays", question, batch.frames, names)
         if not isinstance(answer, Operated):
             raise RemoteProtocolError(f"the worker answered Operate with {type(answer).__name__}")
         for breakage in answer.broken:

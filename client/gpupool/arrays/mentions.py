@@ -1,4 +1,4 @@
-"""What an operation mentions: the arrays of the device that it looks at, and the frames that travel with it."""
+"""What an operation mentions: the arrays of the device that it looks at, and the tensors that travel with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from gpupool_wire.messages import OperationCall
 from gpupool_wire.operands import Held, Many, Operand, Sent
+from gpupool_wire.tensors import TensorSpec
 
 
 def _leaves(operands: Iterable[Operand]) -> Iterator[Operand]:
@@ -21,6 +22,11 @@ def held_by(call: OperationCall) -> list[int]:
     return [operand.id for operand in _leaves((*call.args, *call.options.values())) if isinstance(operand, Held)]
 
 
+def sent_by(call: OperationCall) -> list[TensorSpec]:
+    """Return the tensors that travel with an operation."""
+    return [operand.spec for operand in _leaves((*call.args, *call.options.values())) if isinstance(operand, Sent)]
+
+
 def frames_of(call: OperationCall) -> int:
     """Return how many frames travel with an operation."""
-    return sum(operand.spec.frames for operand in _leaves((*call.args, *call.options.values())) if isinstance(operand, Sent))
+    return sum(spec.frames for spec in sent_by(call))

@@ -42,7 +42,7 @@ class LocalLink:
     def next_call_id(self) -> int:
         return next(self._ids)
 
-    def call(self, question: m.Message, frames: Sequence[Any] = ()) -> tuple[m.Message, list[Any]]:
+    def call(self, question: m.Message, frames: Sequence[Any] = (), counted: Any = None) -> tuple[m.Message, list[Any]]:
         if self.dies_in == 0:
             self.is_dead = True
         self.dies_in -= 1
@@ -69,6 +69,8 @@ class LocalSlice:
     """What a namespace needs of a slice."""
 
     device = "cpu0"
+    #: What sees every exchange.
+    watch: Any = None
 
     def __init__(self, slice_id: str = "slice-1", memory_mib: int = 64) -> None:
         self.slice_id = slice_id

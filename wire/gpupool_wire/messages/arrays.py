@@ -55,6 +55,8 @@ class Operate(Message, frozen=True, kw_only=True):
     forget_steps: Ids = []
     #: Arrays given back after everything else.
     drops: list[ArrayId] = []
+    #: Whether each operation is to be measured.
+    measure: bool = False
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="a"):
@@ -87,3 +89,5 @@ class Operated(Message, frozen=True, kw_only=True):
     described: list[Described | BrokenArray] = []
     broken: list[Breakage] = []
     timing: Timing = Timing()
+    #: What each operation took (ns), where that was asked for; where a device works on by itself, the time to hand it over.
+    operation_ns: list[Count] = []
