@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gpupool.arrays.array import RemoteArray
+from gpupool.arrays.copies import copied
 from gpupool.arrays.handles import Handle
 from gpupool.arrays.origin import here
 from gpupool.link import Link
@@ -69,7 +70,7 @@ class ModelCall:
         self._question = question
         self.nbytes = sum(map(len, frames))
         # What will not be kept is not copied.
-        self._frames = [bytes(frame) for frame in frames] if self.nbytes <= limit_bytes else []
+        self._frames = copied(frames) if self.nbytes <= limit_bytes else []
 
     def __repr__(self) -> str:
         return f"<ModelCall, {self.nbytes} bytes of inputs>"

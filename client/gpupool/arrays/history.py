@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
+from gpupool.arrays.copies import copied
 from gpupool.arrays.mentions import frames_of, held_by
 from gpupool.arrays.origin import Origin
 from gpupool.arrays.queue import Batch
@@ -71,7 +72,7 @@ class Entry:
         self.results = results
         self.held = held
         self.origin = origin
-        self.frames: list[bytes] = []
+        self.frames: list[Buffer] = []
         self.step: Step | None = None
         self.sources: list[Entry] = []
         self.nbytes = OPERATION_BYTES
@@ -198,7 +199,7 @@ class History:
         if entry.loss is not None:
             entry.sources, entry.frames, entry.nbytes, entry.what, entry.step = [], [], 0, _NOTHING, None
             return
-        entry.frames = [frame if isinstance(frame, bytes) else bytes(frame) for frame in frames]
+        entry.frames = copied(frames) if frames else []
         entry.nbytes = asked
         self.nbytes += asked
         self.since_bytes += asked
