@@ -121,6 +121,12 @@ def _use(facts: list[f.Fact], pieces: list[Piece], sums: dict[str, Sums], start_
             for quarter, span in _quarters(fact.at_ms - fact.span_ms, fact.at_ms):
                 key = ((granted.node, granted.device), quarter, granted.tenant, granted.policy == "burst")
                 used[key] += Fraction(fact.device_ns * span, fact.span_ms)
+        elif isinstance(fact, f.UseFolded):
+            for slice_id, quarter, device_ns, *_ in fact.uses:
+                granted = owner[slice_id]
+                used[(granted.node, granted.device), quarter, granted.tenant, granted.policy == "burst"] += device_ns
+            for node, device, quarter, energy_mj, _ in fact.energies:
+                energy[(node, device), quarter] += energy_mj
         elif isinstance(fact, f.DevicePowered):
             for quarter, span in _quarters(fact.at_ms - fact.span_ms, fact.at_ms):
                 energy[(fact.node, fact.device), quarter] += Fraction(fact.energy_mj * span, fact.span_ms)

@@ -73,6 +73,14 @@ def broker(
     verify: Annotated[
         bool, typer.Option("--verify-journal", help="Check every record of the journal, say what is damaged, and end.")
     ] = False,
+    keep_use: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Hours that use is kept as it was told, every ten seconds, before it is folded into quarter hours; 0: for ever.",
+            envvar="GPUPOOL_KEEP_USE",
+        ),
+    ] = 3.0,
     report_every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the schedules of reports.")] = 60.0,
     report_folder: Annotated[
         Path | None, typer.Option(help="Write scheduled reports below this folder [default: reports, in the home].")
@@ -128,6 +136,7 @@ def broker(
         admin_token_file=admin_token_file,
         admin_password_file=admin_password_file,
         ready_file=ready_file,
+        keep_use_h=keep_use,
         report_every_s=report_every,
         report_folder=report_folder,
         smtp=smtp,

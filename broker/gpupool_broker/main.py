@@ -39,6 +39,7 @@ from gpupool_broker.settings import BrokerSettings
 from gpupool_broker.standby import wait_for_right
 from gpupool_broker.store.databases import open_database, sqlite_url
 from gpupool_broker.store.errors import JournalDamaged, RightLost
+from gpupool_broker.store.fold_writer import FoldWriter
 from gpupool_broker.store.reader import JournalReader
 from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.witness import Witness
@@ -103,7 +104,7 @@ def _serve(settings: BrokerSettings, store: SqlStore, rest: RestServer) -> None:
         _spare_the_collector()
         broker.start()
         desks.caretaker.start()
-        reports = _report_desk(settings)
+        reports = _report_desk(settings, FoldWriter(store.database, store.writer))
         reports.start()
         opened.callback(reports.stop)
         _announce(settings, gateway.url, rest.url)
@@ -112,14 +113,14 @@ def _serve(settings: BrokerSettings, store: SqlStore, rest: RestServer) -> None:
         raise broker.failure
 
 
-def _report_desk(settings: BrokerSettings) -> Desk:
+def _report_desk(settings: BrokerSettings, folds: FoldWriter) -> Desk:
     place = Place(
         database=database_url(settings),
         folder=str(settings.report_folder or settings.home / "reports"),
         smtp=check_smtp(settings.smtp) if settings.smtp else "",
         mail_from=settings.mail_from,
     )
-    return Desk(place, wall_ms, settings.report_every_s)
+    return Desk(place, wall_ms, settings.report_every_s, folds, settings.keep_use_h * 3600)
 
 
 def _spare_the_collector() -> None:

@@ -48,7 +48,7 @@ class Recovery:
         with _collector_off():
             link = self._thawed(books)
             if is_start:
-                checked_from = journal.link_at(max(0, link.seq - CHECKED_RECORDS)) or START
+                checked_from = journal.link_from(max(0, link.seq - CHECKED_RECORDS)) or START
                 collections.deque(journal.checked(checked_from, link.seq), maxlen=0)
             for fact in journal.facts(link):
                 books.apply(fact)

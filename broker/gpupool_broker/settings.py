@@ -34,6 +34,8 @@ class BrokerSettings:
     encrypt: bool = False
     #: Certificate and key (PEM) REST is served with over TLS; None serves plain HTTP.
     tls: tuple[Path, Path] | None = None
+    #: Hours that use is kept as it was told, before it is folded into quarter hours; 0 keeps it so for ever.
+    keep_use_h: float = 3.0
     #: How often schedules are looked at.
     report_every_s: float = 60.0
     #: Where scheduled reports are written; None: a folder of the home.

@@ -67,7 +67,13 @@ def _add_reports(app: FastAPI, broker: Broker, reports: Desk, reader: Any, finan
         _enter(
             broker,
             lambda at_ms, by: MonthFrozen(
-                at_ms=at_ms, by=by, month=month, zone=body.zone, sha256=closed.sha256, entries=closed.entries
+                at_ms=at_ms,
+                by=by,
+                month=month,
+                zone=body.zone,
+                sha256=closed.sha256,
+                entries=closed.entries,
+                without_advice=True,
             ),
             token,
         )

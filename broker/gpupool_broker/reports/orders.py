@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gpupool_broker.store.folds import Fold
 from gpupool_wire.errors import ErrorInfo
 
 
@@ -47,6 +48,12 @@ class Tend(Order, frozen=True, kw_only=True):
     """Count on, make what is due by schedule, deliver what is not delivered."""
 
 
+class FoldUse(Order, frozen=True, kw_only=True):
+    """Say to what the use of the next hours is folded that ended before a moment."""
+
+    before_ms: int
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it: an error, or a file, or what a closing needs."""
 
@@ -60,3 +67,5 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     made: int = 0
     delivered: int = 0
     troubles: list[str] = []
+    #: Of FoldUse, in order.
+    folds: list[Fold] = []

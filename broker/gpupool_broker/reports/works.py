@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -12,13 +13,18 @@ from gpupool_broker.core.accounting.freezing import FROZEN_BY
 from gpupool_broker.core.accounting.report import Report
 from gpupool_broker.core.accounting.schedules import MadeReport, Schedule, due, next_try_ms
 from gpupool_broker.reports.delivery import deliver
+from gpupool_broker.reports.folding import next_folds
 from gpupool_broker.reports.formats import FORMATS, check_format, file_name, render
 from gpupool_broker.reports.ledger import Ledger
-from gpupool_broker.reports.orders import Answer, Freeze, Make, Order, Tend
+from gpupool_broker.reports.orders import Answer, FoldUse, Freeze, Make, Order, Tend
 from gpupool_broker.store.databases import Database, open_database
+from gpupool_broker.store.folds import Fold
 from gpupool_broker.store.schedules import ScheduleStore
 from gpupool_wire.errors import Conflict, GpupoolError
 
+#: Hours folded at once: no more than a day of them, nor more records than an hour of a large pool has.
+MAX_HOURS: Final = 24
+MAX_RECORDS: Final = 1_000_000
 #: Of one schedule at once; after a year of downtime the rest follows a minute later.
 MAX_DUE: Final = 40
 
@@ -34,6 +40,8 @@ def carry_out(order: Order) -> Answer:
                 return _freeze(database, order)
             case Tend():
                 return _tend(database, order)
+            case FoldUse():
+                return Answer(folds=_some(next_folds(database, order.before_ms)))
         raise AssertionError(f"no rule for {type(order).__name__}")
     except GpupoolError as error:
         return Answer(error=error.to_info())
@@ -62,7 +70,7 @@ def _freeze(database: Database, order: Freeze) -> Answer:
         raise Conflict(f"{order.month} is not over in {order.zone}, or its last quarter hour is not settled: freeze it later")
     body = render(report, "json")
     ScheduleStore(database).keep(_made(report, "json", body, order.now_ms, f"frozen-{uuid.uuid4().hex[:12]}"), body, None)
-    return Answer(sha256=report.sha256(), entries=len(ledger.tariff.entries))
+    return Answer(sha256=report.figures_sha256(), entries=len(ledger.tariff.entries))
 
 
 def _tend(database: Database, order: Tend) -> Answer:
@@ -83,6 +91,15 @@ def _tend(database: Database, order: Tend) -> Answer:
         if result.trouble:
             troubles.append(f"{result.file_name} {result.trouble}")
     return Answer(made=made, delivered=delivered, troubles=troubles)
+
+
+def _some(folds: Iterable[Fold]) -> list[Fold]:
+    found: list[Fold] = []
+    for fold in folds:
+        found.append(fold)
+        if len(found) == MAX_HOURS or fold.last_seq - found[0].first_seq >= MAX_RECORDS:
+            break
+    return found
 
 
 def _make_due(ledger: Ledger, store: ScheduleStore, schedule: Schedule, period: Period, now_ms: int) -> bool:

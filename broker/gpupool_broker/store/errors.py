@@ -3,6 +3,7 @@
 GpupoolError
 └── StoreFailed           nothing of this was stored, or the database does not answer
     ├── JournalDamaged    a record is not what was written: named by its position
+    ├── JournalFolded     use was folded while it was read: read again
     ├── RightLost         this broker may not write any more: whether its last commit was stored, only the journal says
     └── RightTaken        another broker writes to this database
 """
@@ -28,6 +29,12 @@ class JournalDamaged(StoreFailed):
     """A record of the journal cannot be read."""
 
     code = "journal_damaged"
+
+
+class JournalFolded(StoreFailed):
+    """Use was folded while it was read; read again, it is all there."""
+
+    code = "journal_folded"
 
 
 class RightLost(StoreFailed):

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from gpupool_broker.core.facts import SCHEMA_VERSION, Fact, encode_fact
 from gpupool_broker.store.databases import Database
+from gpupool_broker.store.errors import translated
 from gpupool_broker.store.reader import JournalReader
-from gpupool_broker.store.records import Link, chained
+from gpupool_broker.store.records import Link, Record, chained
 from gpupool_broker.store.tables import journal
 from gpupool_broker.store.writer import Writer
 
@@ -61,8 +62,7 @@ class Journal(JournalReader):
                 extra={"action": "commit_dropped", "seq": self._head.seq},
             )
             self._database.was_cut = False
-        before = self._head.seq - 1
-        last = next(self._rows(before), None)
+        last = self._record(self._head.seq)
         if last is None or len(last.record) >= last.size:
             return
         log.error(
@@ -75,3 +75,8 @@ class Journal(JournalReader):
         with self._writer.begin() as connection:
             connection.execute(sa.delete(journal).where(journal.c.seq == last.seq))
         self._head = self.read_head()
+
+    def _record(self, seq: int) -> Record | None:
+        with translated(), self._database.engine.connect() as connection:
+            row = connection.execute(sa.select(journal).where(journal.c.seq == seq)).first()
+        return None if row is None else Record(*row)

@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from gpupool_broker.store.errors import JournalDamaged
+from gpupool_broker.core.accounting.folder import Run
+from gpupool_broker.store.errors import JournalDamaged, JournalFolded
 
 
 class Record(NamedTuple):
@@ -69,14 +70,40 @@ def check(link: Link, row: Record) -> None:
         )
 
 
-def faults(link: Link, rows: Iterable[Record]) -> Iterator[JournalDamaged]:
-    """Yield what is wrong with the rows after `link`, each fault once: behind one, the chain is taken up anew."""
-    for row in rows:
+def check_run(link: Link, run: Run) -> None:
+    """Raise JournalDamaged where records between `link` and a run that was folded are missing, JournalFolded within one."""
+    expected = link.seq + 1
+    if run.first > expected:
+        raise JournalDamaged(
+            f"record {expected} of the journal is missing (the next was folded with {run.first} to {run.last}): {WAY_OUT}",
+            seq=expected,
+        )
+    if run.first < expected:
+        raise JournalFolded(f"the use in records {run.first} to {run.last} was folded while it was read: read again")
+
+
+def passed(link: Link, step: Record | Run) -> Link:
+    """Return the chain's state behind what follows `link`. Raises as `check` and `check_run`."""
+    if isinstance(step, Record):
+        check(link, step)
+    else:
+        check_run(link, step)
+    return behind(step)
+
+
+def faults(link: Link, steps: Iterable[Record | Run]) -> Iterator[JournalDamaged]:
+    """Yield what is wrong with what follows `link`, each fault once: behind one, the chain is taken up anew."""
+    for step in steps:
         try:
-            check(link, row)
+            passed(link, step)
         except JournalDamaged as damage:
             yield damage
-        link = Link(row.seq, row.crc)
+        link = behind(step)
+
+
+def behind(step: Record | Run) -> Link:
+    """Return the chain's state behind a record or a run, unchecked."""
+    return Link(step.seq, step.crc) if isinstance(step, Record) else Link(step.last, step.crc)
 
 
 def _crc(before: int, seq: int, schema_version: int, at_ms: int, slice_id: str | None, size: int, record: bytes) -> int:

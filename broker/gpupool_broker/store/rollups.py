@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.meter import MeterState
-from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet
+from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet, UseFolded
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import translated
-from gpupool_broker.store.reader import JournalReader, fact_of
+from gpupool_broker.store.reader import JournalReader
 from gpupool_broker.store.records import Link
 from gpupool_broker.store.report_tables import rollup_state, rollups
 
@@ -63,10 +63,9 @@ class RollupStore:
             connection.execute(sa.delete(rollup_state))
             connection.execute(sa.delete(rollups))
 
-    def facts_after(self, link: Link) -> Iterator[tuple[Link, AnyFact]]:
+    def facts_after(self, link: Link) -> Iterator[tuple[Link, AnyFact | UseFolded]]:
         """Yield (place in the journal, fact) after a place, checked on the way. Raises JournalDamaged, with its position."""
-        for row in self._journal.checked(link):
-            yield Link(row.seq, row.crc), fact_of(row)
+        return self._journal.linked_facts(link)
 
     def keep(self, before: int, counted: Counted, days: Sequence[Day]) -> bool:
         """Keep days and state in one transaction; return False where another process has counted on from `before` meanwhile."""

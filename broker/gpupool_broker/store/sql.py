@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from gpupool_broker.core.facts import AnyFact, Fact
+from gpupool_broker.core.facts import AnyFact, Fact, UseFolded
 from gpupool_broker.store.accounts import AccountStore
 from gpupool_broker.store.audit import AuditStore
 from gpupool_broker.store.databases import Database, open_database
@@ -67,7 +67,7 @@ class SqlStore:
         """Write facts in one transaction, durable when this returns. Raises StoreFailed, and then none of them is stored."""
         self.journal.append(facts)
 
-    def facts(self) -> Iterator[AnyFact]:
+    def facts(self) -> Iterator[AnyFact | UseFolded]:
         """Yield every fact, oldest first. Raises JournalDamaged at the first record that is none, with its position."""
         return self.journal.facts()
 

@@ -37,6 +37,20 @@ tokens = Table(
     Column("read_only", Integer, nullable=False, server_default="0"),
     Column("made_by", String(512), nullable=False, server_default=""),
 )
+#: One row an hour of the clock: what stands in the journal for the use that was told in it (`folds.Fold`).
+folded_use = Table(
+    "folded_use",
+    metadata,
+    Column("first_seq", _Seq, primary_key=True, autoincrement=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("crc", BigInteger, nullable=False),
+    Column("clock_ms", BigInteger, nullable=False),
+    Column("open_quarter", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("record_crc", BigInteger, nullable=False),
+    #: 1 once the records it stands for are gone.
+    Column("is_swept", Integer, nullable=False),
+)
 #: Written when all pieces are there.
 snapshots = Table(
     "snapshots",

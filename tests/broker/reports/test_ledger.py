@@ -32,7 +32,7 @@ def test_counted_in_pieces_or_at_once_it_is_the_same(store, ledger, facts, engin
 def test_what_was_kept_is_not_counted_again(store, ledger, facts, monkeypatch) -> None:
     store.append(facts)
     first = ledger(keep=True).report(MONTH)
-    monkeypatch.setattr("gpupool_broker.store.rollups.fact_of", lambda _record: pytest.fail("counted again"))
+    monkeypatch.setattr("gpupool_broker.store.reader.fact_of", lambda _record: pytest.fail("counted again"))
     assert ledger().report(MONTH) == first
 
 

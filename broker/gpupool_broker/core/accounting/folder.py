@@ -75,9 +75,11 @@ class Folder:
     """Takes the records of one hour of the clock in order; gives the runs, or none where they cannot be folded."""
 
     def __init__(self, clock: Clock, ended: Iterable[str] = ()) -> None:
-        """`clock` is the time before the first record, `ended` are the slices that ended in the hour before or later."""
+        """`clock` is the time before the first record; `ended` are the slices that ended in the hour before."""
         self.clock = clock
-        self._ended = set(ended)
+        #: The slices that ended in this hour.
+        self.ended: set[str] = set()
+        self._ended_before = frozenset(ended)
         self._runs: list[Run] = []
         #: When the last run was told, and whether the next record begins another.
         self._told_ms = 0
@@ -110,7 +112,7 @@ class Folder:
                 # A clock that stepped back: the fact counts at the time of the records before it.
                 self._place(uses=[] if slice_id is None else [slice_id], is_needed=fact.at_ms < self._told_ms)
                 if isinstance(fact, f.SliceEnded):
-                    self._ended.add(fact.slice_id)
+                    self.ended.add(fact.slice_id)
 
     def finish(self) -> list[Run]:
         """Return the runs; none where somebody told use without its span, which depends on when it was told before."""
@@ -161,7 +163,7 @@ class Folder:
 
     def _turn(self, open_quarter: int) -> None:
         """Place what the turn of a quarter settles or forgets; the rest waits for what is told across it."""
-        self._place(uses=[slice_id for slice_id in self._uses.sums if slice_id in self._ended])
+        self._place(uses=self._uses.sums.keys() & (self.ended | self._ended_before))
         self._place(uses=list(self._uses.sums), energies=list(self._energies.sums), before=open_quarter)
 
     def _place(

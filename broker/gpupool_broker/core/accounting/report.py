@@ -112,3 +112,7 @@ class Report(msgspec.Struct, kw_only=True):
     def sha256(self) -> str:
         """Return the hash of everything in the report."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    def figures_sha256(self) -> str:
+        """Return the hash of all but the advice: of what the journal gives again, also where use was folded."""
+        return msgspec.structs.replace(self, advice=[]).sha256()

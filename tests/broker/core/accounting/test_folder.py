@@ -121,12 +121,12 @@ def hours(facts: list[f.Fact]) -> Iterator[tuple[Clock, list[tuple[int, f.Fact]]
 def folded(facts: list[f.Fact], choose: random.Random | None = None) -> list[f.Fact]:
     """Return facts with use folded, of some hours or of all."""
     kept: list[f.Fact] = []
-    ended: list[str] = []
+    ended: set[str] = set()
     for clock, group in hours(facts):
         folder = Folder(clock, ended)
         for seq, fact in group:
             folder.take(seq, seq, fact)
-        ended = [fact.slice_id for _, fact in group if isinstance(fact, f.SliceEnded)]
+        ended = folder.ended
         data = encode(folder.finish() if choose is None or choose.random() < 0.7 else [])
         assert data is not None
         kept += merged(group, decode(data))
