@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from bench.month_facts import Month
 from gpupool_broker.core.accounting.calendar import period_of
 from gpupool_broker.store.databases import open_database, sqlite_url
+from gpupool_broker.store.report_tables import rollup_state
 from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.store.tables import folded_use
 from tests.broker.conftest import BrokerProcess
@@ -51,6 +52,14 @@ def folds(url: str, *, swept: bool) -> int:
     return rows(url, sa.select(sa.func.count()).select_from(folded_use).where(folded_use.c.is_swept == int(swept)))
 
 
+def recount(url: str) -> None:
+    """Have the reports' ledger begin with an empty memory."""
+    database = open_database(url)
+    with database.engine.begin() as connection:
+        connection.execute(sa.delete(rollup_state))
+    database.close()
+
+
 def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
@@ -75,8 +84,7 @@ def test_a_broker_that_is_killed_while_it_folds_loses_no_use(start_broker: Any, 
     last = start_broker(None, "--database", url, "--keep-use", "1", *OPTIONS)
     until(lambda: folds(url, swept=True) > 700 and folds(url, swept=False) == 0)
     assert figures(last)["total"] == expected["total"]
-    with open_database(url).engine.begin() as connection:
-        connection.execute(sa.text("DELETE FROM rollup_state"))
+    recount(url)
     assert {name: figures(last)[name] for name in FIGURES} == {name: expected[name] for name in FIGURES}
     verify = [sys.executable, "-m", "gpupool", "broker", "--verify-journal", "--database", url]
     done = subprocess.run(verify, capture_output=True, timeout=60)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -31,7 +32,7 @@ class _Kept(msgspec.Struct, array_like=True):
     uses: bytes
     #: Device, quarter after `base`, energy, time measured.
     energies: bytes
-    #: Slice, device ns, throttled ns, calls, told (ms after the first point).
+    #: Slice, throttled ns, calls, told (ms after the first point); its device ns are those of its uses.
     totals: bytes
     start_ms: int
     base: int
@@ -65,7 +66,11 @@ def encode(runs: Sequence[Run]) -> bytes | None:
                 for fact in told
                 for node, device, quarter, *rest in fact.energies
             ),
-            totals=_pack((slice_at[one], *sums, told_ms - start_ms) for fact in told for one, *sums, told_ms in fact.totals),
+            totals=_pack(
+                (slice_at[one], throttled_ns, calls, told_ms - start_ms)
+                for fact in told
+                for one, _, throttled_ns, calls, told_ms in fact.totals
+            ),
             start_ms=start_ms,
             base=base,
         )
@@ -90,6 +95,7 @@ def decode(data: bytes) -> list[Run]:
 
 
 def _place(kept: _Kept, runs: list[Run]) -> None:
+    device_ns = Counter[str]()
     slices, names = _read_names(kept.slices), _read_names(kept.devices)
     devices = list(zip(names[::2], names[1::2], strict=True))
     uses, energies = iter(_rows(kept.uses, 5)), iter(_rows(kept.energies, 4))
@@ -99,17 +105,20 @@ def _place(kept: _Kept, runs: list[Run]) -> None:
         runs[number].fact = f.UseFolded(
             at_ms=at_ms,
             uses=[
-                (slices[one], kept.base + quarter, device_ns, first, last)
-                for one, quarter, device_ns, first, last in itertools.islice(uses, use_count)
+                (slices[one], kept.base + quarter, used_ns, first, last)
+                for one, quarter, used_ns, first, last in itertools.islice(uses, use_count)
             ],
             energies=[
                 (*devices[one], kept.base + quarter, energy_mj, powered_ms)
                 for one, quarter, energy_mj, powered_ms in itertools.islice(energies, energy_count)
             ],
         )
+    for run in runs:
+        for use in run.fact.uses if run.fact else ():
+            device_ns[use[0]] += use[2]
     totals = [
-        (slices[one], device_ns, throttled_ns, calls, kept.start_ms + told_ms)
-        for one, device_ns, throttled_ns, calls, told_ms in _rows(kept.totals, 5)
+        (slices[one], device_ns[slices[one]], throttled_ns, calls, kept.start_ms + told_ms)
+        for one, throttled_ns, calls, told_ms in _rows(kept.totals, 4)
     ]
     if totals:
         last = runs[-1].fact or f.UseFolded(at_ms=at_ms)
