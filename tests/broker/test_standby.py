@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 class Waiting:
     """A broker that stands by, at addresses known before it serves."""
 
-    def __init__(self, home: Path, url: str, beside: Any) -> None:
+    def __init__(self, home: Path, url: str, beside: Any, *options: str) -> None:
         home.mkdir()
         shutil.copy(beside.home / "admin.token", home)
         self.home, self.token = home, beside.token
         control, rest = free_port(), free_port()
         self.url, self.http = f"tcp://127.0.0.1:{control}", f"http://127.0.0.1:{rest}"
         command = [sys.executable, "-m", "gpupool", "broker", "--standby", "--database", url, "--home", str(home)]
-        command += ["--bind", f"127.0.0.1:{control}", "--http", f"127.0.0.1:{rest}"]
+        command += ["--bind", f"127.0.0.1:{control}", "--http", f"127.0.0.1:{rest}", *options]
         with (home / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log)
         self.beside = beside
@@ -74,11 +75,11 @@ def until(holds: Callable[[], bool], within_s: float = 30.0) -> float:
 
 
 @pytest.fixture
-def stand_by(tmp_path: Path, url: str) -> Iterator[Callable[[Any], Waiting]]:
+def stand_by(tmp_path: Path, url: str) -> Iterator[Callable[..., Waiting]]:
     started: list[Waiting] = []
 
-    def start(beside: Any) -> Waiting:
-        started.append(Waiting(tmp_path / f"standby-{len(started)}", url, beside))
+    def start(beside: Any, *options: str) -> Waiting:
+        started.append(Waiting(tmp_path / f"standby-{len(started)}", url, beside, *options))
         return started[-1]
 
     yield start
@@ -160,3 +161,28 @@ def test_a_broker_that_loses_its_connection_serves_no_more_until_it_is_its_turn(
         waiting.stop()
     until(known.is_serving, 10)
     assert [row["slice_id"] for row in active.rest("GET", "/api/v1/slices")[1]] == [first.slice_id]
+
+
+def test_the_next_broker_makes_the_reports_the_first_one_missed_and_none_twice(
+    start_broker: Any, stand_by: Any, url: str
+) -> None:
+    today = datetime.now(UTC).date()
+    since = (today - timedelta(days=3)).isoformat()
+    active = start_broker(None, "--database", url, "--report-every", "0.2")
+    scheduled = {"every": "daily", "format": "csv", "folder": "finance", "since": since}
+    assert active.rest("POST", "/api/v1/report-schedules", scheduled)[0] == 201
+
+    def made(broker: Any) -> list[str]:
+        return sorted(one["period"] for one in broker.rest("GET", "/api/v1/made-reports")[1])
+
+    until(lambda: len(made(active)) >= 3)
+    waiting = stand_by(active, "--report-every", "0.2")
+    weekly = {"every": "weekly", "format": "csv", "folder": "finance", "since": (today - timedelta(days=21)).isoformat()}
+    assert active.rest("POST", "/api/v1/report-schedules", weekly)[0] == 201
+    active.kill()
+    until(waiting.is_serving)
+    weeks = {f"{day.year}-W{day.week:02}" for n in (1, 2, 3) for day in [(today - timedelta(days=7 * n)).isocalendar()]}
+    until(lambda: weeks <= set(made(waiting)))
+    periods = made(waiting)
+    assert len(periods) == len(set(periods))
+    assert {(today - timedelta(days=n)).isoformat() for n in (1, 2, 3)} <= set(periods)

@@ -73,9 +73,13 @@ def pool() -> list[f.Fact]:
     return [*facts, f.SliceEnded(at_ms=START_MS + 60 * HOUR_MS, slice_id="a", epoch=2, how="released")]
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return sqlite_url(tmp_path / "broker.sqlite")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: what is kept for reports is the same on both."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "broker.sqlite")
+    fresh: str = request.getfixturevalue("postgres").new_database()
+    return fresh
 
 
 @pytest.fixture

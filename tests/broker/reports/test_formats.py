@@ -7,18 +7,28 @@ import io
 import json
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import openpyxl
 import pypdf
 import pytest
 
+from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.calendar import period_of
 from gpupool_broker.core.accounting.report import GROUPINGS
 from gpupool_broker.reports.columns import COLUMNS
 from gpupool_broker.reports.csv_file import defused
 from gpupool_broker.reports.formats import FORMATS, file_name, render
+from gpupool_broker.store.databases import sqlite_url
 from gpupool_wire.errors import UsageError
 from tests.broker.reports.conftest import CHINESE, NASTY
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """What a report looks like does not depend on the database."""
+    return sqlite_url(tmp_path / "broker.sqlite")
 
 
 def from_csv(body: bytes) -> dict[str, list[Decimal | None]]:
@@ -80,6 +90,17 @@ def test_formulas_are_defused_everywhere(report) -> None:
 def test_what_a_spreadsheet_would_calculate_gets_an_apostrophe(text: str) -> None:
     assert defused(text) == f"'{text}"
     assert defused("plain") == "plain"
+
+
+def test_markup_in_a_name_is_text_in_every_format(store, ledger, facts) -> None:
+    name = "<script>alert('&')</script><b>"
+    renamed = [msgspec.structs.replace(fact, tenant=name) if isinstance(fact, f.SliceGranted) else fact for fact in facts]
+    store.append(renamed)
+    report = ledger().report(period_of("2026-10"))
+    assert name in from_csv(render(report, "csv"))
+    assert name in from_json(render(report, "json"))
+    assert name in from_xlsx(render(report, "xlsx"))
+    assert name in "".join(text_of(render(report, "pdf")).split("\n"))
 
 
 def test_chinese_names_are_in_the_pdf(report) -> None:
