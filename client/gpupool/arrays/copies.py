@@ -25,6 +25,6 @@ def copied(frames: Sequence[Buffer]) -> list[Buffer]:
             continue
         piece = whole[start : start + len(frame)]
         np.copyto(piece, np.frombuffer(frame, np.uint8))
-        kept.append(memoryview(piece))
+        kept.append(piece.data)
         start += len(frame)
     return kept

@@ -1,0 +1,76 @@
+"""Lines as they are read: one JSON document a line (NDJSON), the whole page behind its lines.
+
+{"event":"start",…} {"event":"line",…} … {"event":"page",…} … {"event":"end",…}      or, at any time, {"event":"error",…}
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from gpupool_ocr.engine.documents import describe_page, describe_plan, read_document
+from gpupool_ocr.engine.running import Hears
+from gpupool_ocr.jobs.job import Job
+from gpupool_ocr.pipeline import Line
+from gpupool_ocr.service.parts import Parts
+from gpupool_wire.errors import GpupoolError
+
+_END = None
+
+
+#: Queues an event; says whether the caller is still there.
+Put = Callable[[dict[str, Any] | None], bool]
+
+
+async def stream_lines(parts: Parts, job: Job, content: bytes, ended: Callable[[], None]) -> AsyncIterator[bytes]:
+    """Yield the events of a document. At most `parts.streams` documents are read so; others wait."""
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[bytes | None] = asyncio.Queue()
+    gone = False
+
+    def put(event: dict[str, Any] | None) -> bool:
+        if not gone:
+            loop.call_soon_threadsafe(events.put_nowait, _END if event is None else msgspec.json.encode(event) + b"\n")
+        return not gone
+
+    try:
+        async with parts.streams:
+            reading = loop.run_in_executor(None, _read, parts, job, content, put)
+            while (event := await events.get()) is not _END:
+                yield event
+            await reading
+    finally:
+        gone = True
+        ended()
+
+
+def _read(parts: Parts, job: Job, content: bytes, put: Put) -> None:
+    """Read a document in a thread, and put its events, until the caller has gone."""
+    try:
+        with parts.router.take(job.bid, job.tid, job.id) as plan:
+            put({"event": "start", "job": job.id, "trace": job.trace, **describe_plan(plan)})
+            for page in read_document(plan, job.name, content, max_pages=parts.reader.max_pages, hears=_lines(put)):
+                if not put({"event": "page", **describe_page(page)}):
+                    return
+        put({"event": "end"})
+    except GpupoolError as error:
+        put({"event": "error", "error": {"code": error.code, "message": error.message, "details": error.details}})
+    except Exception as error:  # noqa: BLE001 - the caller hears of it, whatever it is
+        put({"event": "error", "error": {"code": "error", "message": f"{type(error).__name__}: {error}", "details": {}}})
+    finally:
+        put(_END)
+
+
+def _lines(put: Put) -> Callable[[int], Hears]:
+    def of_page(number: int) -> Hears:
+        def hear(lines: list[tuple[int, Line]]) -> None:
+            for index, line in lines:
+                described = {"polygon": line.quad.astype(int).tolist(), "text": line.text, "score": round(line.score, 6)}
+                put({"event": "line", "page": number, "box": index, **described})
+
+        return hear
+
+    return of_page
