@@ -27,6 +27,7 @@ from gpupool_broker.api.app import make_app
 from gpupool_broker.core.placement import POLICIES
 from gpupool_broker.core.scheduling import Rules
 from gpupool_broker.gateway import Gateway
+from gpupool_broker.history import Recorder
 from gpupool_broker.keys import curve_secret
 from gpupool_broker.leases import LeaseSigner, first_lease_key
 from gpupool_broker.logs import configure_logging
@@ -107,8 +108,11 @@ def _serve(settings: BrokerSettings, store: SqlStore, rest: RestServer) -> None:
         reports = _report_desk(settings, FoldWriter(store.database, store.writer))
         reports.start()
         opened.callback(reports.stop)
+        recorder = Recorder(broker, settings.folder / "history.mpk")
+        recorder.start()
+        opened.callback(recorder.stop)
         _announce(settings, gateway.url, rest.url)
-        rest.run(make_app(broker, store, desks, version("gpupool"), reports))
+        rest.run(make_app(broker, store, desks, version("gpupool"), reports, recorder))
     if broker.failure is not None:
         raise broker.failure
 

@@ -6,7 +6,7 @@ import uuid
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
@@ -19,7 +19,9 @@ from gpupool_broker.api.access import add_access
 from gpupool_broker.api.access_shapes import token_shape, user_shape
 from gpupool_broker.api.audit import add_audit
 from gpupool_broker.api.changes import add_changes
+from gpupool_broker.api.listed import Listed
 from gpupool_broker.api.metrics import render
+from gpupool_broker.api.overview import add_overview
 from gpupool_broker.api.recording import look_at_pool, recording_route
 from gpupool_broker.api.reports import add_reports
 from gpupool_broker.api.scheduling import add_queue, add_reservations, add_tenants
@@ -29,8 +31,12 @@ from gpupool_broker.api.users import add_users
 from gpupool_broker.api.wanted import SliceRequest
 from gpupool_broker.api.who import Look, Who
 from gpupool_broker.core import events as e
+from gpupool_broker.core import facts as f
+from gpupool_broker.core.listing import devices_of, slices_of
+from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Slice
 from gpupool_broker.core.story import tell
+from gpupool_broker.history import Recorder
 from gpupool_broker.reports.desk import Desk
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.store.sql import SqlStore
@@ -45,7 +51,7 @@ NodeName = Annotated[str, Path(max_length=512)]
 SliceId = Annotated[str, Path(max_length=512)]
 
 
-def make_app(broker: Broker, store: SqlStore, desks: Desks, version: str, reports: Desk) -> FastAPI:
+def make_app(broker: Broker, store: SqlStore, desks: Desks, version: str, reports: Desk, recorder: Recorder) -> FastAPI:
     """Return the application."""
     app = FastAPI(title="gpupool", version=version, responses=_ERRORS, redoc_url=None)
     app.router.route_class = recording_route(desks.audit, desks.clock)
@@ -54,6 +60,7 @@ def make_app(broker: Broker, store: SqlStore, desks: Desks, version: str, report
     reader, changer, admin = who(*ROLES, reads=True), who(ADMIN, TENANT), who(ADMIN)
     _add_health(app, broker, store)
     add_changes(app, broker, reader)
+    add_overview(app, broker, store, recorder, reader)
     _add_inventory(app, broker, reader)
     _add_upkeep(app, broker, admin)
     add_tenants(app, broker, reader, admin)
@@ -137,16 +144,33 @@ def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: 
         """Every node that ever joined."""
         return broker.read(lambda pool: [shapes.node_shape(pool, node) for _, node in sorted(pool.nodes.items())])
 
+    @app.get("/api/v1/nodes/{node}", tags=["inventory"])
+    def one_node(node: NodeName, token: Principal = reader) -> shapes.NodeDetail:
+        """One node with its devices and their slices, and what happened to it lately."""
+        return broker.read(lambda pool: shapes.node_detail(pool, node, token.tenant if token.role == TENANT else None))
+
     @app.get("/api/v1/devices", tags=["inventory"])
-    def devices(_token: Principal = reader) -> list[shapes.DeviceShape]:
-        """Every device and how much of it is given out."""
-        return broker.read(
-            lambda pool: [
-                shapes.device_shape(pool, node, device)
-                for _, node in sorted(pool.nodes.items())
-                for device in node.devices.values()
-            ]
-        )
+    def devices(
+        response: Response,
+        part: Listed,
+        state: Annotated[str, Query(pattern="^(|up|away)$")] = "",
+        node: Annotated[str, Query(max_length=512)] = "",
+        with_slices: bool = False,
+        token: Principal = reader,
+    ) -> list[shapes.DeviceShape]:
+        """Every device and how much of it is given out, or a part of that list; `X-Total-Count` says how long it is."""
+        tenant = token.tenant if token.role == TENANT else None
+
+        def look(pool: Pool) -> tuple[list[shapes.DeviceShape], int]:
+            rows, total = devices_of(pool, part.as_part(), state, node)
+            return [
+                shapes.device_shape(pool, one, device, shapes.held_shapes(pool, device, tenant) if with_slices else None)
+                for one, device in rows
+            ], total
+
+        found, total = broker.read(look)
+        response.headers["X-Total-Count"] = str(total)
+        return found
 
 
 def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN401
@@ -185,19 +209,27 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
 
     @app.get("/api/v1/slices", tags=["slices"])
     def slices(
-        state: Annotated[str, Query(pattern="^(live|all)$")] = "live",
+        response: Response,
+        part: Listed,
+        state: Annotated[str, Query(pattern="^(live|all|paused|stranded|starving|ended)$")] = "live",
         tenant: Annotated[str | None, Query(max_length=512)] = None,
+        node: Annotated[str, Query(max_length=512)] = "",
+        device: Annotated[str, Query(max_length=512)] = "",
         token: Principal = reader,
     ) -> list[shapes.SliceShape]:
-        """Slices: those that are live or stranded, or with `state=all` the recently ended ones too."""
+        """Slices: those that are not over, or with `state=all` the recently ended too, or a part of that list.
+
+        `X-Total-Count` says how long the list is.
+        """
         only = token.tenant if token.role == TENANT else tenant
-        return broker.read(
-            lambda pool: [
-                shapes.slice_shape(pool, slice_, wall_ms())
-                for slice_ in pool.slices.values()
-                if (state == "all" or not slice_.state.is_over) and (only is None or slice_.tenant == only)
-            ]
-        )
+
+        def look(pool: Pool) -> tuple[list[shapes.SliceShape], int]:
+            rows, total = slices_of(pool, part.as_part(), state, only, (node, device))
+            return [shapes.slice_shape(pool, slice_, wall_ms()) for slice_ in rows], total
+
+        found, total = broker.read(look)
+        response.headers["X-Total-Count"] = str(total)
+        return found
 
     @app.post("/api/v1/slices", status_code=201, tags=["slices"])
     def create(body: SliceRequest, token: Principal = changer) -> shapes.SliceShape | shapes.GangShape:
@@ -214,14 +246,15 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
         return shown(granted)
 
     @app.get("/api/v1/slices/{slice_id}", tags=["slices"])
-    def one(slice_id: SliceId, token: Principal = reader) -> shapes.SliceStory:
-        """One slice, and what happened to it."""
+    def one(slice_id: SliceId, brief: bool = False, token: Principal = reader) -> shapes.SliceStory:
+        """One slice, and what happened to it; `brief` leaves out what it used, which is told every few seconds."""
         shape = broker.read(
             lambda pool: shapes.slice_shape(pool, _visible(pool.slices.get(slice_id), slice_id, token), wall_ms())
         )
         story = [
             shapes.StoryLine(at=shapes.moment(fact.at_ms), fact=type(fact).__name__, text=tell(fact))
             for fact in store.facts_of(slice_id)
+            if not (brief and isinstance(fact, f.SliceUsed))
         ]
         return shapes.SliceStory(**shape.model_dump(), story=story)
 

@@ -15,6 +15,8 @@ from gpupool_broker.core import events as e
 from gpupool_broker.core.defrag import Defrag, plan_defrag
 from gpupool_broker.core.explain import what_if, why_waiting
 from gpupool_broker.core.pool import Pool
+from gpupool_broker.core.quota_effect import effect_of
+from gpupool_broker.core.quotas import Quota
 from gpupool_broker.core.wants import want_of
 from gpupool_broker.service import Broker
 from gpupool_wire.errors import NotAuthorized, NotFound
@@ -42,6 +44,24 @@ def add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None: 
             return [shapes.tenant_shape(pool, account) for account in sorted(known)]
 
         return broker.read(look)
+
+    def preview(account: str, body: shapes.QuotaRequest) -> shapes.QuotaEffectShape:
+        limits = body.as_limits()
+        limits.pop("revision")
+        found = broker.read(lambda pool: effect_of(pool, account, Quota(**limits)))  # type: ignore[arg-type]
+        return shapes.QuotaEffectShape.model_validate(found, from_attributes=True)
+
+    @app.post("/api/v1/quotas/{tenant}/preview", tags=["tenants"])
+    def preview_quota(tenant: AccountPart, body: shapes.QuotaRequest, _token: Principal = admin) -> shapes.QuotaEffectShape:
+        """What would be different if a tenant had this quota: who would be over, who would wait no more. Nothing is set."""
+        return preview(tenant, body)
+
+    @app.post("/api/v1/quotas/{tenant}/projects/{project}/preview", tags=["tenants"])
+    def preview_project_quota(
+        tenant: AccountPart, project: AccountPart, body: shapes.QuotaRequest, _token: Principal = admin
+    ) -> shapes.QuotaEffectShape:
+        """What would be different if a project had this quota. Nothing is set."""
+        return preview(f"{tenant}/{project}", body)
 
     def change(account: str, body: shapes.QuotaRequest, token: Principal) -> shapes.TenantShape:
         name = broker.ask(

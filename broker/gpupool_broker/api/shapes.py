@@ -7,8 +7,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpupool_broker.core.overview import is_starving
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
+from gpupool_wire.errors import NotFound
+from gpupool_wire.limits import LEASE_S
 
 Detail = str | int | float | bool | None
 
@@ -56,6 +59,25 @@ class DeviceShape(BaseModel):
     #: Share of the last ten seconds in which the device executed, all slices together.
     busy_pct: float
     slices: int
+    #: Its slices, where they were asked for (`with_slices`); what others hold is one entry without a name for a tenant.
+    held: list[HeldShape] | None = None
+    labels: dict[str, str] = {}
+    #: Booked beside every slice for its worker.
+    worker_overhead_mib: int = 0
+
+
+class HeldShape(BaseModel):
+    """A slice as a part of its device."""
+
+    slice_id: str
+    tenant: str
+    label: str
+    compute_pct: int
+    memory_mib: int
+    #: Share of the device it had in the last ten seconds.
+    achieved_10s_pct: float
+    #: "live", "paused" or "reserved".
+    state: str
 
 
 class SliceShape(BaseModel):
@@ -98,6 +120,16 @@ class SliceShape(BaseModel):
     paused_by: str
     #: Why it will be evicted soon; empty where it will not.
     notice: str
+    #: Until when its node may serve it without hearing from the broker; None where this broker has not heard the node yet.
+    lease_until: datetime | None = None
+    #: Whether it has work, waits for its turn, and gets less than it was promised.
+    is_starving: bool = False
+
+
+class NodeDetail(NodeShape):
+    """A node with its devices and their slices."""
+
+    device_list: list[DeviceShape]
 
 
 class StoryLine(BaseModel):
@@ -170,7 +202,48 @@ def _state_of(node: Node) -> str:
     return "up" if not node.is_cordoned else "cordoned" if node.drain_ms is None else "draining"
 
 
-def device_shape(pool: Pool, node: Node, device: Device) -> DeviceShape:
+def node_detail(pool: Pool, name: str, tenant: str | None) -> NodeDetail:
+    """Return a node with its devices as REST shows it. Raises NotFound."""
+    node = pool.nodes.get(name)
+    if node is None:
+        raise NotFound(f"there is no node {name[:64]}", node=name[:64])
+    devices = [device_shape(pool, node, device, held_shapes(pool, device, tenant)) for device in node.devices.values()]
+    return NodeDetail(**node_shape(pool, node).model_dump(), device_list=devices)
+
+
+def held_shapes(pool: Pool, device: Device, tenant: str | None) -> list[HeldShape]:
+    """Return a device's slices, the largest first; for a tenant its own, and what others hold as one without a name."""
+    rows = [pool.slices[slice_id] for slice_id in device.slices]
+    rows.sort(key=lambda slice_: (-slice_.compute_pct, slice_.slice_id))
+    shapes = [_held_shape(pool, slice_) for slice_ in rows if tenant in (None, slice_.tenant)]
+    if others := [_held_shape(pool, slice_) for slice_ in rows if tenant not in (None, slice_.tenant)]:
+        shapes.append(
+            HeldShape(
+                slice_id="",
+                tenant="",
+                label="",
+                compute_pct=sum(one.compute_pct for one in others),
+                memory_mib=sum(one.memory_mib for one in others),
+                achieved_10s_pct=round(sum(one.achieved_10s_pct for one in others), 3),
+                state="live",
+            )
+        )
+    return shapes
+
+
+def _held_shape(pool: Pool, slice_: Slice) -> HeldShape:
+    return HeldShape(
+        slice_id=slice_.slice_id,
+        tenant=slice_.tenant,
+        label=slice_.label,
+        compute_pct=slice_.taken_pct,
+        memory_mib=slice_.memory_mib,
+        achieved_10s_pct=pool.lately.get(slice_.slice_id, Lately()).achieved_millipct / 1000,
+        state="paused" if slice_.paused_by else slice_.state.value,
+    )
+
+
+def device_shape(pool: Pool, node: Node, device: Device, held: list[HeldShape] | None = None) -> DeviceShape:
     """Return a device as REST shows it."""
     return DeviceShape(
         node=node.node,
@@ -183,6 +256,9 @@ def device_shape(pool: Pool, node: Node, device: Device) -> DeviceShape:
         memory_allocated_mib=device.info.memory_mib - device.memory_free_mib,
         busy_pct=pool.busy_millipct(device) / 1000,
         slices=len(device.slices),
+        held=held,
+        labels=device.info.labels,
+        worker_overhead_mib=device.info.worker_overhead_mib,
     )
 
 
@@ -226,4 +302,11 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         reservation=slice_.reservation,
         paused_by=slice_.paused_by,
         notice=slice_.notice,
+        lease_until=None if slice_.state.is_over else _lease_until(pool, slice_.node),
+        is_starving=slice_.state is SliceState.LIVE and is_starving(slice_, lately),
     )
+
+
+def _lease_until(pool: Pool, node: str) -> datetime | None:
+    heard_ms = pool.heard_at_ms(node)
+    return None if heard_ms is None else moment(heard_ms + int(LEASE_S * 1000))

@@ -58,6 +58,11 @@ class Books:
         #: Slices without a place, and since when (ms); None until time has been looked at.
         self._stranded: dict[str, int | None] = {}
 
+    @property
+    def stranded(self) -> list[str]:
+        """Slices that lost their device and wait for another."""
+        return list(self._stranded)
+
     def apply(self, fact: f.Fact) -> None:
         """Change the state as a fact says. The only place where it changes."""
         _rule_of(type(fact))(self, fact)

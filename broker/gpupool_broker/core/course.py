@@ -1,0 +1,89 @@
+"""How one slice fared over time, from its facts in the journal: what it was promised, what it had, how long it waited.
+
+SliceGranted · Resized · Paused · Resumed · Ended ──> promised        SliceUsed (a span and the device time in it) ──> had
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gpupool_broker.core import facts as f
+
+#: Points of a chart: more than that cannot be told apart on a screen.
+MAX_POINTS: Final = 180
+#: What is used within so long is one point at the finest: agents tell it about that often.
+FINEST_MS: Final = 10_000
+#: For records that do not say in what time it was used.
+_USUAL_SPAN_MS: Final = 10_000
+
+
+@dataclass(slots=True)
+class Stretch:
+    """One span of time of a slice. Shares in per cent of its device."""
+
+    at_ms: int
+    granted_pct: float = 0.0
+    achieved_pct: float = 0.0
+    throttled_ms: float = 0.0
+
+
+def course(facts: Iterable[f.Fact], since_ms: int, until_ms: int) -> list[Stretch]:
+    """Return the slice's life from `since_ms` to `until_ms` (wall clock) in equal stretches, oldest first.
+
+    Use is spread evenly over the time it was used in, so that the sums are the journal's.
+    """
+    rows = list(facts)
+    born = next((fact.at_ms for fact in rows if isinstance(fact, f.SliceGranted)), since_ms)
+    over = next((fact.at_ms for fact in rows if isinstance(fact, f.SliceEnded)), until_ms)
+    begin, end = max(born, since_ms), min(over, until_ms)
+    if end <= begin:
+        return []
+    width = max(FINEST_MS, -(-(end - begin) // MAX_POINTS))
+    stretches = [Stretch(at_ms) for at_ms in range(begin, end, width)]
+    for start, stop, share in _promises(rows, end):
+        for stretch, part in _parts(stretches, start, stop, width):
+            stretch.granted_pct += share * part / min(width, end - stretch.at_ms)
+    for fact in rows:
+        if isinstance(fact, f.SliceUsed):
+            span = fact.span_ms or _USUAL_SPAN_MS
+            for stretch, part in _parts(stretches, fact.at_ms - span, fact.at_ms, width):
+                stretch.achieved_pct += 100 * fact.device_ns / 1e6 * part / span / min(width, end - stretch.at_ms)
+                stretch.throttled_ms += fact.throttled_ns / 1e6 * part / span
+    return stretches
+
+
+def _promises(facts: Sequence[f.Fact], end: int) -> Iterable[tuple[int, int, int]]:
+    """Yield (from, to, per cent) of what the slice was promised; nothing while it was paused or had no device."""
+    since, size, is_running = 0, 0, True
+    for fact in facts:
+        before = size if is_running else 0
+        match fact:
+            case f.SliceGranted() | f.SliceResized():
+                size = fact.compute_pct
+            case f.SliceMoved():
+                size, is_running = fact.compute_pct or size, True
+            case f.SlicePaused() | f.SliceStranded():
+                is_running = False
+            case f.SliceResumed():
+                is_running = True
+            case f.SliceEnded():
+                yield since, fact.at_ms, before
+                return
+            case _:
+                continue
+        if since:
+            yield since, fact.at_ms, before
+        since = fact.at_ms
+    yield since, end, size if is_running else 0
+
+
+def _parts(stretches: Sequence[Stretch], start: int, stop: int, width: int) -> Iterable[tuple[Stretch, int]]:
+    """Yield the stretches that a span of time touches, and how many milliseconds of it lie in each."""
+    origin = stretches[0].at_ms
+    for index in range(max(0, (start - origin) // width), min(len(stretches), -(-(stop - origin) // width))):
+        begins = stretches[index].at_ms
+        part = min(stop, begins + width) - max(start, begins)
+        if part > 0:
+            yield stretches[index], part
