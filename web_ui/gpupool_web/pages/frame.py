@@ -7,11 +7,12 @@ await frame.follow(draw, "/queue")      draw(data) now, and again whenever the p
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from nicegui import app, ui
 
@@ -26,6 +27,8 @@ from gpupool_web.theme import CSS
 from gpupool_web.words import LANGUAGES, Words, language_of, noted
 from gpupool_wire.errors import GpupoolError, NotAuthorized, PoolUnreachable
 
+#: A page waits so long for what it shows.
+FIRST_S: Final = 1.5
 LANGUAGE, DARK = "language", "dark"
 _DARK: dict[str, bool | None] = {noted("Follow the system"): None, noted("Light"): False, noted("Dark"): True}
 
@@ -109,7 +112,9 @@ class Frame:
 
         watch = self.site.follower.watch(told, self.token, path, params)
         self._watches.append(watch)
-        await watch.look()
+        looking = asyncio.ensure_future(watch.look())
+        # A page is better there without its figures than not there: they follow.
+        await asyncio.wait([looking], timeout=FIRST_S)
         return watch
 
     def _tell(self, trouble: GpupoolError | None) -> None:

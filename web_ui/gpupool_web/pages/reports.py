@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from nicegui import ui
 
-from gpupool_web import figures, report_figures
+from gpupool_web import report_figures
 from gpupool_web.pages.frame import Site, opened
 from gpupool_web.rest import Json
 from gpupool_wire.errors import GpupoolError
@@ -46,7 +47,7 @@ class _Page:
 
     def __init__(self, site: Site, token: str, period: str, zone: str, by: str) -> None:
         self.site, self.token = site, token
-        months = report_figures.months(figures.utc_now().date())
+        months = report_figures.months(datetime.now(UTC).date())
         with ui.element("section").classes("gp-panel"), ui.row().classes("items-end w-full"):
             self.period = self._choice("Month", [*dict.fromkeys([*([period] if period else []), *months])], period or months[0])
             self.zone = self._choice("Zone", [*dict.fromkeys([zone, *ZONES])], zone)

@@ -23,8 +23,8 @@ WORDS: Final = {
     "finance": "财务",
     "tenant": "租户",
     "{trouble}. Trying again every second; what is shown may be old.": "{trouble}。每秒重试一次；页面上的内容可能已过时。",
-    "The broker answers again.": "代理服务已恢复响应。",
-    "The broker does not answer": "代理服务没有响应",
+    "The broker answers again.": "调度服务已恢复响应。",
+    "The broker does not answer": "调度服务没有响应",
     "Live": "实时",
     "Not connected": "未连接",
 }

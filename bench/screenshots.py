@@ -1,0 +1,110 @@
+"""Takes the pictures of docs/images anew: every page of a played pool, light and dark, in real Chromium.
+
+python -m bench.screenshots [FOLDER] [--only NAME]
+
+Devices are null devices and what they use is made up (bench/programs/played_nodes.py): the pictures show pages, not a machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import threading
+import time
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from bench.played_pool import PlayedPool, played_pool
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb", "--disable-background-networking"]
+SIZE = {"width": 1440, "height": 900}
+NODES, DEVICES, SLICES = 12, 4, 130
+#: How long the pool is left alone, so that its charts have something to show.
+WARM_S = 75.0
+
+
+def busy(pool: PlayedPool) -> dict[str, str]:
+    """Fill the pool, set quotas, let somebody wait; return the pages to be pictured, by name."""
+    pool.fill(SLICES)
+    for tenant, guaranteed, limit in (
+        ("acme", 800, 1600),
+        ("blue-river", 600, 1000),
+        ("cobalt", 300, 500),
+        ("delta-labs", 200, 250),
+    ):
+        body = {"compute": limit, "guaranteed_compute": guaranteed, "memory": f"{limit * 8}GiB"}
+        pool.rest("PUT", f"/quotas/{tenant}", body)
+    pool.rest("PUT", "/quotas/acme/projects/prod", {"compute": 900, "guaranteed_compute": 500})
+    for tenant, gpus in (("granite", 2), ("fjord", 4), ("harbour", 8)):
+        _let_wait(pool, pool.token("tenant", tenant), gpus)
+    pool.rest("POST", "/nodes/node-0005/cordon")
+    largest = pool.rest("GET", "/slices?sort=-compute&limit=1")[0]["slice_id"]
+    return {
+        "overview": "/",
+        "devices": "/devices",
+        "node": "/nodes/node-0001",
+        "slices": "/slices",
+        "slice": f"/slices/{largest}",
+        "queue": "/queue",
+        "tenants": "/tenants",
+    }
+
+
+def _let_wait(pool: PlayedPool, token: str, gpus: int) -> None:
+    def ask() -> None:
+        body = {"compute": 100, "memory": "64GiB", "kind": "null", "gpus": gpus, "wait_s": 600, "label": "training"}
+        try:
+            pool.rest("POST", "/slices", body, token)
+        except (urllib.error.URLError, OSError):
+            # The pool stops before anybody's turn comes.
+            return
+
+    threading.Thread(target=ask, daemon=True).start()
+
+
+def picture(browser: Browser, pool: PlayedPool, state: Any, name: str, path: str, folder: Path, scheme: Any) -> None:
+    """Take one page's picture in one appearance."""
+    context = browser.new_context(viewport=SIZE, color_scheme=scheme, storage_state=state)  # type: ignore[arg-type]
+    page: Page = context.new_page()
+    page.goto(pool.http + path)
+    page.wait_for_selector("main h1")
+    if name == "queue":
+        page.get_by_role("button", name="Explain", exact=True).last.click()
+        page.wait_for_selector("text=would")
+    page.wait_for_timeout(900)
+    page.screenshot(path=folder / f"{name}-{scheme}.png")
+    context.close()
+
+
+def main() -> None:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/images"))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--warm", type=float, default=WARM_S)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    with played_pool(NODES, DEVICES) as pool, sync_playwright() as playwright:
+        pages = busy(pool)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        context = browser.new_context()
+        first = context.new_page()
+        first.goto(pool.sign_in)
+        first.wait_for_selector("main h1")
+        state = context.storage_state()
+        time.sleep(arguments.warm)
+        for name, path in pages.items():
+            for scheme in ("light", "dark"):
+                if arguments.only in ("", name):
+                    picture(browser, pool, state, name, path, arguments.folder, scheme)
+        browser.close()
+        # A broker lets those who wait for an answer have it before it ends.
+        for waiting in pool.rest("GET", "/queue"):
+            pool.rest("DELETE", f"/queue/{waiting['request_id']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the pages show, as markup made of REST's JSON: pure, so that it can be tested without a browser."""
