@@ -72,6 +72,7 @@ def picture(browser: Browser, pool: PlayedPool, state: Any, name: str, path: str
     page.goto(pool.http + path)
     page.wait_for_selector("main h1")
     if name == "queue":
+        page.get_by_label("Kind of device").fill("null")
         page.get_by_role("button", name="Explain", exact=True).last.click()
         page.wait_for_selector("text=would")
     page.wait_for_timeout(900)

@@ -23,8 +23,6 @@ from gpupool_wire.messages.common import PROTOCOL_VERSION
 from gpupool_wire.units import MIB
 
 MEMORY_MIB = 81_920
-#: Agents tell what was used about that often.
-USE_S = 10.0
 ZONES, RACKS = 4, 20
 
 
@@ -38,7 +36,8 @@ class PlayedNode:
         self.name = f"node-{number + 1:04}"
         self.slices: dict[str, Assignment] = {}
         self._seq = 0
-        self._told_at = 0.0
+        self._told_at = time.monotonic()
+        self._habits: dict[str, tuple[float, float, float]] = {}
         labels = {"zone": f"z{number % ZONES + 1}", "rack": f"r{number % RACKS + 1:02}"}
         infos = [DeviceInfo(device=f"null{i}", kind="null", model="null-80", memory_mib=MEMORY_MIB) for i in range(devices)]
         hello = AgentHello(
@@ -63,20 +62,18 @@ class PlayedNode:
                     self.socket.send_multipart(encode(Shrunk(slice_id=message.slice_id, request_id=message.request_id)))
 
     def beat(self, now: float) -> None:
-        """Say that the node lives, and every few seconds what its slices used."""
+        """Say that the node lives, and what its slices used."""
         self._seq += 1
-        use: list[SliceUse] = []
-        if now - self._told_at >= USE_S:
-            use = list(self._use(now, min(USE_S, now - self._told_at)))
-            self._told_at = now
+        use = list(self._use(now, now - self._told_at))
+        self._told_at = now
         self.socket.send_multipart(encode(Beat(seq=self._seq, use=use)))
 
     def _use(self, now: float, span_s: float) -> Iterator[SliceUse]:
         for slice_ in self.slices.values():
-            # Each slice has a habit of its own, and a slow wave.
-            habit = random.Random(slice_.slice_id)
-            level, phase = habit.choice((0.0, 0.35, 0.6, 0.85, 0.97)), habit.random() * math.tau
-            part = 0.0 if slice_.is_paused else max(0.0, min(1.0, level + 0.12 * math.sin(now / 40 + phase)))
+            level, phase, memory = self._habit(slice_.slice_id)
+            if not level or slice_.is_paused:
+                continue
+            part = min(1.0, level + 0.12 * math.sin(now / 40 + phase))
             achieved = int(slice_.compute_pct * 1000 * part)
             yield SliceUse(
                 slice_id=slice_.slice_id,
@@ -84,10 +81,18 @@ class PlayedNode:
                 device_ns=int(span_s * achieved * 10_000),
                 throttled_ns=int(span_s * 1e9 * 0.2) if part > 0.95 else 0,
                 calls=int(achieved / 100),
-                memory_bytes=int(slice_.memory_mib * MIB * (0.3 + 0.6 * habit.random())),
+                memory_bytes=int(slice_.memory_mib * MIB * memory),
                 achieved_millipct=achieved,
                 throttled_10s_ms=2_000 if part > 0.95 else 0,
             )
+
+    def _habit(self, slice_id: str) -> tuple[float, float, float]:
+        """Return how much of its share a slice uses, where in its slow wave it is, and how much of its memory it uses."""
+        if slice_id not in self._habits:
+            chance = random.Random(slice_id)
+            level = chance.choice((0.0, 0.35, 0.6, 0.85, 0.97))
+            self._habits[slice_id] = level, chance.random() * math.tau, 0.3 + 0.6 * chance.random()
+        return self._habits[slice_id]
 
 
 def play(url: str, joins: list[str], nodes: int, devices: int, stop: threading.Event) -> None:

@@ -15,8 +15,6 @@ from gpupool_web.words import CATALOGUE, CHINESE, ENGLISH, Words, language_of
 #: Functions whose first argument is a text of the catalogue, and NiceGUI's that put a text before people.
 SAYING = {"say", "noted"}
 SHOWING = {"label", "notify", "input", "number", "checkbox", "tooltip", "textarea", "switch"}
-#: Pages that still speak English alone.
-ENGLISH_ONLY = {"reports.py"}
 SOURCES = sorted(Path(gpupool_web.__file__).parent.rglob("*.py"))
 
 
@@ -63,7 +61,7 @@ def test_chinese_texts_are_chinese() -> None:
 def test_nothing_is_shown_that_was_not_said() -> None:
     bare = []
     for place, call in calls(SHOWING):
-        first = call.args[0] if call.args and place.partition(":")[0] not in ENGLISH_ONLY else None
+        first = call.args[0] if call.args else None
         if isinstance(first, ast.Constant) and isinstance(first.value, str) and re.search(r"[A-Za-z]{2}", first.value):
             bare.append(f"{place}: {first.value}")
     assert bare == []

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, Final
 
 from gpupool_web.rest import Json
+from gpupool_web.words import Words, noted
 
 #: More bars than that are a wall; the rest is added up in one.
 MAX_BARS: Final = 31
@@ -26,15 +27,43 @@ COLUMNS: Final = (
     "cost_whole",
 )
 #: What is stacked in the charts, and in which colour (told apart by people who see few colours).
-TIME: Final = (("Used within its share", "#0072B2"), ("Burst", "#56B4E9"), ("Reserved, not used", "#B9BFC7"))
-COST: Final = (
-    ("cost_reserved", "Reserved", "#0072B2"),
-    ("cost_memory", "Memory", "#00795C"),
-    ("cost_used", "Used", "#B45A00"),
-    ("cost_burst", "Burst", "#56B4E9"),
-    ("cost_idle", "Idle", "#B9BFC7"),
-    ("cost_energy", "Energy", "#7A6C00"),
+TIME: Final = (
+    (noted("Used within its share"), "#0072B2"),
+    (noted("Burst"), "#56B4E9"),
+    (noted("Reserved, not used"), "#B9BFC7"),
 )
+COST: Final = (
+    ("cost_reserved", noted("Reserved"), "#0072B2"),
+    ("cost_memory", noted("Memory"), "#00795C"),
+    ("cost_used", noted("Used"), "#B45A00"),
+    ("cost_burst", noted("Burst"), "#56B4E9"),
+    ("cost_idle", noted("Idle"), "#B9BFC7"),
+    ("cost_energy", noted("Energy"), "#7A6C00"),
+)
+#: The columns' titles, by their names, and those of the first column, by what a line is.
+TITLES: Final = {
+    "device_h": noted("Devices held"),
+    "reserved_pct_h": noted("Compute reserved"),
+    "reserved_gib_h": noted("Memory reserved"),
+    "used_h": noted("Device time used"),
+    "burst_h": noted("Burst"),
+    "idle_h": noted("Reserved, not used"),
+    "grants": noted("Grants"),
+    "wait_p95_s": noted("Wait p95"),
+    "energy_kwh": noted("Energy of use"),
+    "idle_kwh": noted("Idle energy"),
+    "co2_kg": noted("Carbon dioxide"),
+    "cost": noted("Cost"),
+    "cost_whole": noted("Whole GPUs instead"),
+}
+KEYS: Final = {
+    "tenant": noted("Tenant"),
+    "project": noted("Project"),
+    "model": noted("Device model"),
+    "node": noted("Node"),
+    "day": noted("Day"),
+    "week": noted("Week"),
+}
 BY_TIME: Final = ("day", "week", "month")
 
 
@@ -43,42 +72,48 @@ def amount(value: str | int | None, digits: int = 2) -> str:
     return "–" if value is None else f"{float(value):,.{digits}f}"
 
 
-def tiles(report: Json) -> list[tuple[str, str, str]]:
+def tiles(say: Words, report: Json) -> list[tuple[str, str, str]]:
     """Return (title, figure, remark) of what matters most."""
     shown, currency = report["total"]["shown"], report["currency"]
     used, idle = float(shown["used_h"]) - float(shown["burst_h"]), float(shown["idle_h"])
     held = used + idle
     found = [
-        ("Devices held", f"{amount(shown['device_h'], 1)} h", f"{amount(shown['reserved_pct_h'], 0)} %·h of compute"),
         (
-            "Used",
-            f"{amount(shown['used_h'], 1)} h",
-            f"{100 * used / held:.1f} % of what was held" if held else "nothing was held",
+            say("Devices held"),
+            f"{amount(shown['device_h'], 1)} h",
+            say("{n} %·h of compute", n=amount(shown["reserved_pct_h"], 0)),
         ),
-        ("Reserved, not used", f"{amount(shown['idle_h'], 1)} h", "device time"),
+        (
+            say("Used"),
+            f"{amount(shown['used_h'], 1)} h",
+            say("{n} % of what was held", n=f"{100 * used / held:.1f}") if held else say("nothing was held"),
+        ),
+        (say("Reserved, not used"), f"{amount(shown['idle_h'], 1)} h", say("device time")),
     ]
     if shown["energy_kwh"] is None:
-        found.append(("Energy", "–", "not measured"))
+        found.append((say("Energy"), "–", say("not measured")))
     else:
         kwh = float(shown["energy_kwh"]) + float(shown["idle_kwh"])
-        found.append(("Energy", f"{amount(str(kwh), 1)} kWh", f"{amount(shown['idle_kwh'], 1)} kWh of it idle"))
+        found.append((say("Energy"), f"{amount(str(kwh), 1)} kWh", say("{n} kWh of it idle", n=amount(shown["idle_kwh"], 1))))
     if shown["cost"] is None:
-        return [*found, ("Cost", "–", "no prices are set")]
+        return [*found, (say("Cost"), "–", say("no prices are set"))]
     saved = float(shown["cost_whole"]) - float(shown["cost"])
-    found.append(("Cost", f"{amount(shown['cost'])} {currency}", "sums add up to the cent"))
-    found.append(("Saved by pooling", f"{amount(str(saved))} {currency}", "against a whole GPU each"))
+    found.append((say("Cost"), f"{amount(shown['cost'])} {currency}", say("sums add up to the cent")))
+    found.append((say("Saved by pooling"), f"{amount(str(saved))} {currency}", say("against a whole GPU each")))
     return found
 
 
-def table(report: Json) -> tuple[list[Json], list[Json]]:
+def table(say: Words, report: Json) -> tuple[list[Json], list[Json]]:
     """Return columns and rows of the table, the total last."""
     columns = {column["name"]: column for column in report["columns"]}
     wanted = [columns[name] for name in COLUMNS]
-    heads: list[Json] = [{"name": "key", "label": report["key"], "field": "key", "align": "left"}]
+    heads: list[Json] = [
+        {"name": "key", "label": say(str(KEYS.get(report["by"], report["key"]))), "field": "key", "align": "left"}
+    ]
     heads += [
         {
             "name": one["name"],
-            "label": " ".join(filter(None, (one["title"], one["unit"]))),
+            "label": " ".join(filter(None, (say(TITLES.get(one["name"], one["title"])), one["unit"]))),
             "field": one["name"],
             "align": "right",
         }
@@ -91,24 +126,24 @@ def table(report: Json) -> tuple[list[Json], list[Json]]:
     return heads, rows
 
 
-def time_chart(report: Json) -> Json:
+def time_chart(say: Words, report: Json) -> Json:
     """Return the chart of device time: used, burst, reserved and not used, by line."""
-    rows = _bars(report)
+    rows = _bars(say, report)
     stacks: list[list[float]] = [[], [], []]
     for _, shown in rows:
         used, burst, idle = (float(shown[name]) for name in ("used_h", "burst_h", "idle_h"))
         for stack, value in zip(stacks, (used - burst, burst, idle), strict=True):
             stack.append(round(value, 3))
-    series = [(name, colour, stack) for (name, colour), stack in zip(TIME, stacks, strict=True)]
+    series = [(say(name), colour, stack) for (name, colour), stack in zip(TIME, stacks, strict=True)]
     return _stacked([key for key, _ in rows], series, "h")
 
 
-def cost_chart(report: Json) -> Json | None:
+def cost_chart(say: Words, report: Json) -> Json | None:
     """Return the chart of the cost by line; None while no price is set."""
     if report["total"]["shown"]["cost"] is None:
         return None
-    rows = _bars(report)
-    series = [(title, colour, [float(shown[name]) for _, shown in rows]) for name, title, colour in COST]
+    rows = _bars(say, report)
+    series = [(say(title), colour, [float(shown[name]) for _, shown in rows]) for name, title, colour in COST]
     return _stacked([key for key, _ in rows], [one for one in series if any(one[2])], report["currency"])
 
 
@@ -118,7 +153,7 @@ def months(today: date, count: int = 24) -> list[str]:
     return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
 
 
-def _bars(report: Json) -> list[tuple[str, dict[str, Any]]]:
+def _bars(say: Words, report: Json) -> list[tuple[str, dict[str, Any]]]:
     """Return (key, figures) of the lines; by time all in order, else the largest, and the rest as one."""
     rows = [(row["key"], row["shown"]) for row in report["rows"]]
     if report["by"] in BY_TIME or len(rows) <= MAX_BARS:
@@ -127,7 +162,7 @@ def _bars(report: Json) -> list[tuple[str, dict[str, Any]]]:
     kept, rest = rows[: MAX_BARS - 1], rows[MAX_BARS - 1 :]
     names = ("used_h", "burst_h", "idle_h", *(name for name, _, _ in COST))
     others = {name: sum(float(shown[name] or 0) for _, shown in rest) for name in names}
-    return [*kept, (f"{len(rest)} others", others)]
+    return [*kept, (say("{n} others", n=len(rest)), others)]
 
 
 def _size(row: tuple[str, dict[str, Any]]) -> float:

@@ -15,6 +15,8 @@ from gpupool_broker.core import facts as f
 MAX_POINTS: Final = 180
 #: What is used within so long is one point at the finest: agents tell it about that often.
 FINEST_MS: Final = 10_000
+#: Use is told so late at the most.
+LATE_MS: Final = 25_000
 #: For records that do not say in what time it was used.
 _USUAL_SPAN_MS: Final = 10_000
 
@@ -37,6 +39,10 @@ def course(facts: Iterable[f.Fact], since_ms: int, until_ms: int) -> list[Stretc
     rows = list(facts)
     born = next((fact.at_ms for fact in rows if isinstance(fact, f.SliceGranted)), since_ms)
     over = next((fact.at_ms for fact in rows if isinstance(fact, f.SliceEnded)), until_ms)
+    told = max((fact.at_ms for fact in rows if isinstance(fact, f.SliceUsed)), default=0)
+    if until_ms - told <= LATE_MS:
+        # What was used since is not told yet, and is not nothing.
+        until_ms = told
     begin, end = max(born, since_ms), min(over, until_ms)
     if end <= begin:
         return []

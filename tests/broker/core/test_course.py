@@ -60,6 +60,11 @@ def test_a_long_life_has_few_points_and_loses_nothing() -> None:
     assert sum(row.achieved_pct / 100 * span for row, span in zip(rows, spans, strict=True)) == pytest.approx(3_600 * 2_000)
 
 
+def test_what_is_not_told_yet_is_not_nothing() -> None:
+    rows = course([GRANTED, used(10, 4_000)], START, START + 18_000)
+    assert [row.achieved_pct for row in rows] == [40]
+
+
 def test_what_was_before_is_left_out() -> None:
     rows = course([GRANTED, used(10, 4_000), used(3_600, 1_000)], START + 3_590_000, START + 3_600_000)
     assert [(row.at_ms, row.granted_pct, row.achieved_pct) for row in rows] == [(START + 3_590_000, 40, 10)]

@@ -70,10 +70,13 @@ def _what_if(frame: Frame) -> None:
         tag("div", tag("h2", say("What if?")), tag("p", say("Nothing is asked for."), class_="gp-quiet"), class_="gp-head")
     )
     with ui.element("form").classes("gp-form").on("submit.prevent", lambda: ask()):
-        compute = ui.number(say("Compute in per cent"), value=25, min=1, max=100, precision=0).props("outlined dense")
+        compute = (
+            ui.number(say("Compute (%)"), value=25, min=1, max=100, precision=0).props("outlined dense").style("width:130px")
+        )
         memory = ui.input(say("Memory"), value="2GiB").props("outlined dense")
         gpus = ui.number(say("Devices"), value=1, min=1, max=64, precision=0).props("outlined dense").style("width:110px")
         priority = ui.number(say("Priority"), value=50, min=0, max=100, precision=0).props("outlined dense").style("width:110px")
+        kind = ui.input(say("Kind of device")).props('outlined dense placeholder="cuda"').style("width:150px")
         tenant = ui.input(say("Tenant")).props("outlined dense") if frame.role == ADMIN else None
         ui.button(say("Explain")).props("no-caps unelevated type=submit")
     answer = Live().classes("q-mt-md").props('aria-live="polite"')
@@ -85,6 +88,8 @@ def _what_if(frame: Frame) -> None:
             "gpus": int(gpus.value or 0),
             "priority": int(priority.value or 0),
         }
+        if kind.value:
+            body["kind"] = kind.value
         if tenant is not None and tenant.value:
             body["tenant"] = tenant.value
         if found := await tried(frame.site.rest.post("/explain", frame.token, body)):

@@ -9,17 +9,20 @@ from typing import Final
 from nicegui import ui
 
 from gpupool_web import report_figures
-from gpupool_web.pages.frame import Site, opened
+from gpupool_web.live import Live
+from gpupool_web.markup import tag
+from gpupool_web.pages.frame import Frame, Site, opened
 from gpupool_web.rest import Json
+from gpupool_web.words import Words, noted
 from gpupool_wire.errors import GpupoolError
 
 GROUPINGS: Final = {
-    "tenant": "by tenant",
-    "project": "by project",
-    "model": "by device model",
-    "node": "by node",
-    "day": "by day",
-    "week": "by week",
+    "tenant": noted("by tenant"),
+    "project": noted("by project"),
+    "model": noted("by device model"),
+    "node": noted("by node"),
+    "day": noted("by day"),
+    "week": noted("by week"),
 }
 #: Offered beside the viewer's own.
 ZONES: Final = ("UTC", "Europe/Berlin", "Europe/London", "America/New_York", "Asia/Shanghai", "Asia/Tokyo", "Asia/Kolkata")
@@ -37,7 +40,7 @@ def add_page(site: Site) -> None:
         if frame is None:
             return
         with frame.main():
-            page = _Page(site, frame.token, period, zone, by)
+            page = _Page(frame, period, zone, by)
         # The page is there at once; what takes its time to be made follows.
         ui.timer(0, page.show, once=True)
 
@@ -45,17 +48,23 @@ def add_page(site: Site) -> None:
 class _Page:
     """One viewer's report."""
 
-    def __init__(self, site: Site, token: str, period: str, zone: str, by: str) -> None:
-        self.site, self.token = site, token
+    def __init__(self, frame: Frame, period: str, zone: str, by: str) -> None:
+        self.site, self.token, self.say = frame.site, frame.token, frame.say
+        say = self.say
+        Live().show(tag("h1", say("Reports")))
         months = report_figures.months(datetime.now(UTC).date())
         with ui.element("section").classes("gp-panel"), ui.row().classes("items-end w-full"):
-            self.period = self._choice("Month", [*dict.fromkeys([*([period] if period else []), *months])], period or months[0])
-            self.zone = self._choice("Zone", [*dict.fromkeys([zone, *ZONES])], zone)
-            self.by = self._choice("Lines", GROUPINGS, by if by in GROUPINGS else "tenant")
+            self.period = self._choice(
+                say("Month"), [*dict.fromkeys([*([period] if period else []), *months])], period or months[0]
+            )
+            self.zone = self._choice(say("Zone"), [*dict.fromkeys([zone, *ZONES])], zone)
+            self.by = self._choice(
+                say("Lines"), {name: say(title) for name, title in GROUPINGS.items()}, by if by in GROUPINGS else "tenant"
+            )
             ui.space()
             for name in FORMATS:
                 ui.button(name.upper(), icon="download", on_click=self._download_of(name)).props(
-                    f'outline no-caps aria-label="Download as {name.upper()}"'
+                    f'outline no-caps aria-label="{say("Download as {format}", format=name.upper())}"'
                 )
         self.body = ui.element("div").style("display:contents")
 
@@ -70,7 +79,7 @@ class _Page:
         self.body.clear()
         with self.body, ui.row().classes("items-center gp-panel"):
             ui.spinner(size="sm")
-            ui.label("The report is being made …").props('role="status"')
+            ui.label(self.say("The report is being made …")).props('role="status"')
         try:
             report = await self.site.rest.get_slowly(f"/reports/{self.period.value}", self.token, **self._asked())
         except GpupoolError as error:
@@ -80,7 +89,7 @@ class _Page:
             return
         self.body.clear()
         with self.body:
-            _draw(report)
+            _draw(self.say, report)
 
     def _download_of(self, name: str) -> Callable[[], object]:
         async def download() -> None:
@@ -96,49 +105,50 @@ class _Page:
         return download
 
 
-def _draw(report: Json) -> None:
+def _draw(say: Words, report: Json) -> None:
     with ui.element("div").classes("gp-tiles"):
-        for title, text, remark in report_figures.tiles(report):
+        for title, text, remark in report_figures.tiles(say, report):
             with ui.element("div").classes("gp-panel"):
                 ui.label(title).classes("gp-tile-title")
                 ui.label(text).classes("gp-tile-text").style("margin-bottom:2px")
                 ui.label(remark).classes("gp-quiet")
-    _charts(report)
+    _charts(say, report)
     with ui.element("section").classes("gp-panel"):
-        _heading(f"By {report['key'].lower()}")
-        columns, rows = report_figures.table(report)
+        _heading(say(str(GROUPINGS.get(report["by"], report["by"]))))
+        columns, rows = report_figures.table(say, report)
         ui.table(columns=columns, rows=rows, row_key="key", pagination=0).props("flat dense").classes("w-full gp-sums")
     with ui.element("section").classes("gp-panel"):
-        _heading("About this report")
+        _heading(say("About this report"))
         for line in report["about"]:
             ui.label(f"{line['what']}: {line['text']}").classes("gp-quiet")
         for note in report["notes"]:
             ui.label(note).classes("gp-quiet")
-    _advice(report)
+    _advice(say, report)
 
 
-def _charts(report: Json) -> None:
+def _charts(say: Words, report: Json) -> None:
     if not report["rows"]:
         return
-    cost = report_figures.cost_chart(report)
+    cost = report_figures.cost_chart(say, report)
     with ui.element("div").style(f"display:grid;grid-template-columns:{'1fr 1fr' if cost else '1fr'};gap:20px;width:100%"):
-        for title, chart in (("Device time", report_figures.time_chart(report)), ("Cost", cost)):
+        for title, chart in ((say("Device time"), report_figures.time_chart(say, report)), (say("Cost"), cost)):
             if chart:
                 with ui.element("section").classes("gp-panel"):
                     _heading(title)
-                    ui.echart(chart).style("height:300px;width:100%").props(f'role="img" aria-label="{title} by {report["by"]}"')
+                    ui.echart(chart).style("height:300px;width:100%").props(f'role="img" aria-label="{title}"')
 
 
-def _advice(report: Json) -> None:
+def _advice(say: Words, report: Json) -> None:
     if report["adjustments"]:
         with ui.element("section").classes("gp-panel"):
-            _heading("Adjustments since the month was frozen")
+            _heading(say("Adjustments since the month was frozen"))
             for one in report["adjustments"][:MAX_LINES]:
                 was, now = one["frozen_cents"] / 100, one["now_cents"] / 100
-                ui.label(f"{one['key']}: {was:,.2f} when frozen, {now:,.2f} now").classes("gp-quiet")
+                line = say("{key}: {was} when frozen, {now} now", key=one["key"], was=f"{was:,.2f}", now=f"{now:,.2f}")
+                ui.label(line).classes("gp-quiet")
     if report["advice"]:
         with ui.element("section").classes("gp-panel"):
-            _heading("Held and hardly used")
+            _heading(say("Held and hardly used"))
             for one in report["advice"][:MAX_LINES]:
                 ui.label(one["text"]).classes("gp-quiet")
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpupool_web.words import zh_access, zh_devices, zh_frame, zh_overview, zh_queue, zh_slices, zh_tenants
+from gpupool_web.words import zh_access, zh_devices, zh_frame, zh_overview, zh_queue, zh_reports, zh_slices, zh_tenants
 
 #: As browsers and Quasar name them, and as they name themselves.
 LANGUAGES: Final = {"en-US": "English", "zh-CN": "简体中文"}
 ENGLISH, CHINESE = LANGUAGES
 
-_TABLES: Final = (zh_frame, zh_overview, zh_devices, zh_slices, zh_queue, zh_tenants, zh_access)
+_TABLES: Final = (zh_frame, zh_overview, zh_devices, zh_slices, zh_queue, zh_tenants, zh_reports, zh_access)
 CATALOGUE: Final[dict[str, str]] = {english: chinese for table in _TABLES for english, chinese in table.WORDS.items()}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 WORDS: Final = {
+    "Kind of device": "设备类型",
+    "Compute (%)": "算力（%）",
     "Position": "位置",
     "Asks for": "请求",
     "Priority": "优先级",
