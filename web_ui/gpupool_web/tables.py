@@ -29,7 +29,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], caption: str
     head = tag("tr", *(_head(column, sort) for column in columns))
     kinds = ["gp-r" if column.is_number else None for column in columns]
     body = [tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True))) for row in rows]
-    whole = tag("table", tag("thead", head), tag("tbody", *body), class_="gp-table", aria_label=caption)
+    whole = tag("table", tag("thead", head), tag("tbody", *body), class_="gp-table")
     return tag("div", whole, class_="gp-scroll", tabindex="0", role="region", aria_label=caption)
 
 
