@@ -7,6 +7,7 @@ import logging
 import resource
 import signal
 
+from gpupool_agent.boards import BoardReadings, unseen
 from gpupool_agent.energy import EnergyReadings, unread
 from gpupool_agent.inventory import offers
 from gpupool_agent.metrics import AgentCollector, MetricsServer
@@ -31,8 +32,10 @@ def run_agent(settings: AgentSettings) -> None:
             null_devices=settings.null_devices,
             worker_overhead_mib=settings.worker_overhead_mib,
         )
-        energy = EnergyReadings(nvml.sample, frozenset(offer.name for offer in offered)) if nvml else unread
-        service = AgentService(settings, offered, energy=energy)
+        names = frozenset(offer.name for offer in offered)
+        energy = EnergyReadings(nvml.sample, names) if nvml else unread
+        boards = BoardReadings(nvml.sample, names) if nvml else unseen
+        service = AgentService(settings, offered, energy=energy, boards=boards)
         for number in (signal.SIGTERM, signal.SIGINT):
             before = signal.signal(number, lambda *_: service.stop())
             opened.callback(signal.signal, number, before)

@@ -19,6 +19,7 @@ from types import TracebackType
 
 import zmq
 
+from gpupool_agent.boards import unseen
 from gpupool_agent.broker_link import BrokerLink
 from gpupool_agent.channel import LinkGone, ToAgent
 from gpupool_agent.core.slices import REOPEN_NS, SliceTable
@@ -45,6 +46,7 @@ from gpupool_wire.messages import (
     Assign,
     Beat,
     BeatAnswer,
+    BoardHealth,
     BrokerToAgent,
     Bye,
     DeviceEnergy,
@@ -74,10 +76,12 @@ class AgentService:
         worker_command: tuple[str, ...] = WORKER_COMMAND,
         now_ns: Callable[[], int] = time.monotonic_ns,
         energy: Callable[[int], list[DeviceEnergy]] = unread,
+        boards: Callable[[int], list[BoardHealth]] = unseen,
     ) -> None:
         self.settings = settings
         self._now_ns = now_ns
         self._energy = energy
+        self._boards = boards
         self._offers = {offer.name: offer for offer in offers}
         self._is_stopping = False
         self._inbox: deque[tuple[WorkerProcess, ToAgent | Hangs | None]] = deque()
@@ -289,7 +293,8 @@ class AgentService:
                 case SendBeat(seq=seq):
                     self._book.stand(self._lately())
                     lost, use = self._table.lost(now_ns), self._book.report(seq)
-                    self._link.send(Beat(seq=seq, lost=lost, use=use, energy=self._energy(now_ns)))
+                    energy, boards = self._energy(now_ns), self._boards(now_ns)
+                    self._link.send(Beat(seq=seq, lost=lost, use=use, energy=energy, boards=boards))
                 case GiveUp(error=error):
                     self._fail(from_info(error))
             self._broker_was_up = self._uplink.is_up

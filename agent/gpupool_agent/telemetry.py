@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from gpupool_wire.units import MIB
 
 T = TypeVar("T")
+#: Faults of one board that are taken at a look.
+MAX_FAULTS = 100
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,11 @@ class GpuSample:
     power_mw: int | None
     energy_mj: int | None
     temperature_c: int | None
+    #: Clocks of its multiprocessors and memory; memory errors that could not be corrected; the last Xid since NVML was opened.
+    clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    ecc_errors: int | None = None
+    xid: int | None = None
 
 
 class Nvml:
@@ -52,6 +59,8 @@ class Nvml:
         self._nvml = module
         count = module.nvmlDeviceGetCount()
         self._handles = [module.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        self._faults = [self._ask(self._listen, handle) for handle in self._handles]
+        self._xids: list[int | None] = [None] * count
 
     def gpus(self) -> list[Gpu]:
         """Return the GPUs of this machine; a GPU whose name or memory NVML cannot tell is left out with a warning."""
@@ -92,9 +101,32 @@ class Nvml:
                 power_mw=self._ask(nvml.nvmlDeviceGetPowerUsage, handle),
                 energy_mj=self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, handle),
                 temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+                clock_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+                memory_clock_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
+                ecc_errors=self._ask(
+                    nvml.nvmlDeviceGetTotalEccErrors, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                ),
+                xid=self._last_xid(index),
             )
             samples.append(sample)
         return samples
+
+    def _listen(self, handle: Any) -> Any:  # noqa: ANN401
+        """Return a set in which NVML gathers one board's faults."""
+        faults = self._nvml.nvmlEventSetCreate()
+        self._nvml.nvmlDeviceRegisterEvents(handle, self._nvml.nvmlEventTypeXidCriticalError, faults)
+        return faults
+
+    def _last_xid(self, index: int) -> int | None:
+        """Take the faults that came since the last look; return the last there was."""
+        faults = self._faults[index]
+        for _ in range(MAX_FAULTS if faults is not None else 0):
+            # It does not wait: an error, NVML's word for a timeout, says that there is none.
+            event = self._ask(self._nvml.nvmlEventSetWait_v2, faults, 0)
+            if event is None:
+                break
+            self._xids[index] = int(event.eventData)
+        return self._xids[index]
 
     def close(self) -> None:
         """Let go of the library."""

@@ -168,6 +168,7 @@ class Gateway:
                     lost=tuple(message.lost),
                     use=tuple(message.use),
                     energy=tuple(message.energy),
+                    boards=tuple(message.boards),
                 )
             case Shrunk(error=error):
                 return e.ShrinkAnswered(

@@ -14,6 +14,9 @@ class FakeNvml(types.SimpleNamespace):
     """Two boards: a full one, and an old one that does not know its power and whose memory cannot be asked."""
 
     NVML_TEMPERATURE_GPU = 0
+    NVML_CLOCK_SM, NVML_CLOCK_MEM = 1, 2
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC = 1, 0
+    nvmlEventTypeXidCriticalError = 8  # noqa: N815
 
     class NVMLError(Exception):
         pass
@@ -22,6 +25,8 @@ class FakeNvml(types.SimpleNamespace):
         super().__init__()
         self.has_driver = has_driver
         self.is_open = False
+        #: Faults that the full board will report.
+        self.faults: list[int] = []
 
     def nvmlInit(self) -> None:  # noqa: N802
         if not self.has_driver:
@@ -68,6 +73,28 @@ class FakeNvml(types.SimpleNamespace):
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:  # noqa: N802
         return 55
 
+    def nvmlDeviceGetClockInfo(self, handle: int, clock: int) -> int:  # noqa: N802
+        if handle:
+            raise self.NVMLError("not supported")
+        return {self.NVML_CLOCK_SM: 1_980, self.NVML_CLOCK_MEM: 3_201}[clock]
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: int, kind: int, counter: int) -> int:  # noqa: N802
+        if handle:
+            raise self.NVMLError("not supported")
+        return 2
+
+    def nvmlEventSetCreate(self) -> list[int]:  # noqa: N802
+        return self.faults
+
+    def nvmlDeviceRegisterEvents(self, handle: int, kinds: int, faults: list[int]) -> None:  # noqa: N802
+        if handle:
+            raise self.NVMLError("not supported")
+
+    def nvmlEventSetWait_v2(self, faults: list[int], timeout_ms: int) -> Any:  # noqa: N802
+        if not faults:
+            raise self.NVMLError("timeout")
+        return types.SimpleNamespace(eventData=faults.pop(0))
+
 
 @pytest.fixture
 def fake_nvml() -> FakeNvml:
@@ -98,6 +125,16 @@ def test_what_a_board_does_not_tell_is_none(fake_nvml: FakeNvml) -> None:
         55,
     )
     assert (old.memory_used_bytes, old.power_mw, old.busy_pct) == (None, None, 37)
+    assert (full.clock_mhz, full.memory_clock_mhz, full.ecc_errors, full.xid) == (1_980, 3_201, 2, None)
+    assert (old.clock_mhz, old.memory_clock_mhz, old.ecc_errors, old.xid) == (None, None, None, None)
+
+
+def test_the_last_fault_of_a_board_is_kept(fake_nvml: FakeNvml) -> None:
+    nvml = open_nvml(fake_nvml)
+    assert nvml is not None
+    fake_nvml.faults += [31, 79]
+    assert [board.xid for board in nvml.sample()] == [79, None]
+    assert [board.xid for board in nvml.sample()] == [79, None]
 
 
 def test_closing_lets_go_of_the_library(fake_nvml: FakeNvml) -> None:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: Use of devices changes all the time and is no change of the pool: it is looked at this often.
 USE_S: Final = 2.0
 #: Between two looks at the pool, however much changes; and as many times as long as the last look took.
-PAUSE_S, PAUSE_RATIO = 0.05, 1.0
+PAUSE_S, PAUSE_RATIO = 0.03, 1.0
 #: How often a broker that is away is asked.
 RETRY_S: Final = 1.0
 #: Requests at a time: the broker has others to answer.

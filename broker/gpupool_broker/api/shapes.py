@@ -12,6 +12,7 @@ from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Device, Lately, Node, Slice, SliceState
 from gpupool_wire.errors import NotFound
 from gpupool_wire.limits import LEASE_S
+from gpupool_wire.messages import BoardHealth
 
 Detail = str | int | float | bool | None
 
@@ -64,6 +65,14 @@ class DeviceShape(BaseModel):
     labels: dict[str, str] = {}
     #: Booked beside every slice for its worker.
     worker_overhead_mib: int = 0
+    #: What its board says of itself; null where it does not say. Clocks of its multiprocessors and of its memory; memory errors
+    #: that could not be corrected; the last fault its driver reported (NVIDIA's Xid).
+    temperature_c: int | None = None
+    power_w: float | None = None
+    clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    ecc_errors: int | None = None
+    xid: int | None = None
 
 
 class HeldShape(BaseModel):
@@ -245,6 +254,10 @@ def _held_shape(pool: Pool, slice_: Slice) -> HeldShape:
 
 def device_shape(pool: Pool, node: Node, device: Device, held: list[HeldShape] | None = None) -> DeviceShape:
     """Return a device as REST shows it."""
+    name = device.info.device
+    # What a lost node's boards said last is not what they are now.
+    board = pool.boards.get((node.node, name)) if node.is_up else None
+    board = board or BoardHealth(device=name)
     return DeviceShape(
         node=node.node,
         device=device.info.device,
@@ -259,6 +272,12 @@ def device_shape(pool: Pool, node: Node, device: Device, held: list[HeldShape] |
         held=held,
         labels=device.info.labels,
         worker_overhead_mib=device.info.worker_overhead_mib,
+        temperature_c=board.temperature_c,
+        power_w=None if board.power_mw is None else round(board.power_mw / 1000, 1),
+        clock_mhz=board.clock_mhz,
+        memory_clock_mhz=board.memory_clock_mhz,
+        ecc_errors=board.ecc_errors,
+        xid=board.xid,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gpupool_broker.core.facts import Entry
 from gpupool_wire.errors import GpupoolError
-from gpupool_wire.messages import Assignment, DeviceEnergy, DeviceInfo, HeldSlice, LinkLost, RequestSlice, SliceUse
+from gpupool_wire.messages import Assignment, BoardHealth, DeviceEnergy, DeviceInfo, HeldSlice, LinkLost, RequestSlice, SliceUse
 
 #: Whoever waits for an answer: opaque to the core, the shell knows what it means.
 Caller = object
@@ -42,6 +42,7 @@ class AgentBeat(Event):
     lost: tuple[LinkLost, ...] = ()
     use: tuple[SliceUse, ...] = ()
     energy: tuple[DeviceEnergy, ...] = ()
+    boards: tuple[BoardHealth, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

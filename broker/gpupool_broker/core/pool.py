@@ -36,7 +36,7 @@ from gpupool_broker.core.steering import Steering
 from gpupool_broker.core.wants import Want, want_of
 from gpupool_wire.errors import Conflict, GpupoolError, NotFound, SliceRefused
 from gpupool_wire.limits import AGENT_LOST_S
-from gpupool_wire.messages import Assignment
+from gpupool_wire.messages import Assignment, BoardHealth
 
 
 class Pool(Steering):
@@ -48,6 +48,8 @@ class Pool(Steering):
         self._heard_at_ms: dict[str, int] = {}
         self.shrinks = Shrinks()
         self._energy = EnergyCounters()
+        #: By (node, device): what its board last said of itself; not journalled.
+        self.boards: dict[tuple[str, str], BoardHealth] = {}
 
     def __repr__(self) -> str:
         up = sum(node.is_up for node in self.nodes.values())
@@ -96,6 +98,7 @@ class Pool(Steering):
         self._heard_ms[event.node], self._heard_at_ms[event.node] = event.now_ms, event.at_ms
         facts: Facts = self._energy.told(event.node, event.energy, event.now_ms, event.at_ms)
         effects: Effects = [e.AnswerBeat(caller=event.caller, seq=event.seq)]
+        self.boards.update(((event.node, board.device), board) for board in event.boards if board.device in node.devices)
         for use in event.use:
             facts += self._use(use, event)
         for lost in event.lost:

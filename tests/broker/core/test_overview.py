@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gpupool_broker.api.shapes import device_shape
 from gpupool_broker.core.overview import overview
-from gpupool_wire.messages import SliceUse
+from gpupool_wire.messages import BoardHealth, SliceUse
 
 
 def use(slice_id: str, achieved: int, throttled_ms: int = 0, memory: int = 0) -> SliceUse:
@@ -84,3 +85,14 @@ def test_tenants_are_ranked_by_what_they_hold(driver, slice_granted) -> None:
         ("another", 50, 1),
         ("t", 40, 2),
     ]
+
+
+def test_what_boards_say_is_kept_by_device_and_not_made_up(driver) -> None:
+    driver.join(devices=2)
+    driver.beat(boards=(BoardHealth(device="cpu0", temperature_c=61), BoardHealth(device="elsewhere", xid=79)))
+    assert {where: board.temperature_c for where, board in driver.pool.boards.items()} == {("node-1", "cpu0"): 61}
+    node = driver.pool.nodes["node-1"]
+    first, second = (device_shape(driver.pool, node, device) for device in node.devices.values())
+    assert (first.temperature_c, first.power_w, second.temperature_c) == (61, None, None)
+    driver.wait(60_000)
+    assert device_shape(driver.pool, node, node.devices["cpu0"]).temperature_c is None

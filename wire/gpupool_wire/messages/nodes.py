@@ -125,6 +125,21 @@ class DeviceEnergy(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     energy_mj: Count
 
 
+class BoardHealth(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a board says of itself; None where it does not say."""
+
+    device: Name
+    temperature_c: int | None = None
+    power_mw: int | None = None
+    #: Of its multiprocessors, and of its memory.
+    clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    #: Memory errors that could not be corrected, since its driver was loaded.
+    ecc_errors: int | None = None
+    #: The driver's last report of a fault since the agent's start (NVIDIA's Xid numbers).
+    xid: int | None = None
+
+
 class Beat(Message, frozen=True, kw_only=True):
     """The agent lives; with it, what changed since the last beat."""
 
@@ -132,6 +147,7 @@ class Beat(Message, frozen=True, kw_only=True):
     lost: list[LinkLost] = []
     use: list[SliceUse] = []
     energy: list[DeviceEnergy] = []
+    boards: Annotated[list[BoardHealth], Meta(max_length=64)] = []
 
 
 class BeatAnswer(Message, frozen=True, kw_only=True):
