@@ -156,6 +156,8 @@ def visitor(pages: Pages, browser: Any) -> Callable[..., Any]:
 def sign_in(pages: Pages, page: Any, token: str) -> None:
     """Sign in with a token."""
     page.goto(f"{pages.http}/sign-in")
-    page.locator('input[type="password"]').first.fill(token)
+    page.click("summary", timeout=WAIT_MS)
+    # By its name: the page may speak another language.
+    page.locator('input[name="token"]').fill(token)
     page.keyboard.press("Enter")
-    page.wait_for_selector("main h1", timeout=WAIT_MS)
+    page.wait_for_selector("nav a[aria-current]", timeout=WAIT_MS)

@@ -91,7 +91,7 @@ def test_the_overview_says_how_much_is_held_used_and_idle() -> None:
         ),
         ("quota_near", {"dimension": "compute", "held": 95, "limit": 100}, "x is near its quota of compute: 95 of 100."),
         ("reservation_lacking", {"reason": "full"}, "Reservation x lacks room: full"),
-        ("node_news", {}, "node_news"),
+        ("news", {}, "news"),
     ],
 )
 def test_every_alarm_is_said(kind: str, values: dict[str, Any], words: str) -> None:

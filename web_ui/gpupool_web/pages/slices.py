@@ -12,6 +12,8 @@ from gpupool_web.tables import PAGE_ROWS, pager
 from gpupool_web.views import slices as view
 from gpupool_web.words import noted
 
+#: Of what is looked for, as REST takes it.
+MAX_WORDS = 256
 _STATES = {
     "live": noted("Not over"),
     "starving": noted("Starving"),
@@ -25,14 +27,14 @@ def add_page(site: Site) -> None:
     """Serve the slices at /slices."""
 
     @ui.page("/slices", title="gpupool · slices")
-    async def slices() -> None:
+    async def slices(words: str = "") -> None:
         if frame := opened(site, "/slices"):
-            await _slices(frame)
+            await _slices(frame, words[:MAX_WORDS])
 
 
-async def _slices(frame: Frame) -> None:
+async def _slices(frame: Frame, words: str) -> None:
     say = frame.say
-    shown = {"offset": "0", "sort": "-created"}
+    shown = {"offset": "0", "sort": "-created", "words": words}
 
     async def look(**params: str) -> None:
         shown.update({"offset": "0", **params})
@@ -45,7 +47,7 @@ async def _slices(frame: Frame) -> None:
         Live().show(tag("h1", say("Slices")))
         with ui.element("section").classes("gp-panel"):
             with ui.element("div").classes("gp-form q-mb-md"):
-                search = ui.input(say("Search"), on_change=lambda event: look(words=event.value or ""))
+                search = ui.input(say("Search"), value=words, on_change=lambda event: look(words=(event.value or "")[:MAX_WORDS]))
                 search.props("outlined dense clearable debounce=250").style("min-width:280px")
                 states = {state: say(title) for state, title in _STATES.items()}
                 choice = ui.select(states, value="live", label=say("State"), on_change=lambda event: look(state=event.value))

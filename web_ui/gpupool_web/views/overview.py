@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from gpupool_web import charts, figures
 from gpupool_web.charts import Series
-from gpupool_web.figures import link, memory_text, percent
+from gpupool_web.figures import memory_text, percent
 from gpupool_web.markup import Html, joined, moment, tag
 from gpupool_web.rest import Json
 from gpupool_web.tables import Column, table
@@ -24,7 +25,7 @@ ALARMS: Final = {
 }
 DIMENSIONS: Final = {"compute": noted("compute"), "memory": noted("memory"), "slices": noted("slices")}
 #: Where to look at what an alarm is about.
-_WAYS: Final = {"node": "/nodes/", "slice": "/slices/", "quota": "/tenants?account=", "reservation": "/queue?reservation="}
+_WAYS: Final = {"node": "/nodes/{}", "slice": "/slices/{}", "quota": "/tenants", "reservation": "/queue"}
 MAX_LINES: Final = 8
 
 
@@ -129,7 +130,7 @@ def _alarm(say: Words, alarm: Json) -> Html:
             values["held"], values["limit"] = memory_text(values["held"]), memory_text(values["limit"])
     text = say(ALARMS[alarm["kind"]], **values) if alarm["kind"] in ALARMS else alarm["kind"]
     mark = tag("span", say("bad") if is_bad else say("soon"), class_=f"gp-badge {'gp-bad' if is_bad else 'gp-warn'}")
-    way = link(_WAYS[alarm["kind"].partition("_")[0]], alarm["subject"])
+    way = _WAYS.get(alarm["kind"].partition("_")[0], "/").format(quote(alarm["subject"], safe=""))
     return tag(
         "li", mark, tag("span", text, " ", tag("a", say("Show"), href=way, aria_label=f"{say('Show')} {alarm['subject']}"))
     )
@@ -151,7 +152,8 @@ def tenants(say: Words, seen: Json) -> Html:
             memory_text(one["memory_mib"]),
             f"{one['slices']:,}",
         ]
-        rows.append([joined([dot, one["tenant"]]), bar, *cells])
+        name = tag("a", one["tenant"], href=f"/slices?words={quote(one['tenant'], safe='')}")
+        rows.append([joined([dot, name]), bar, *cells])
     columns = [
         Column(say("Tenant")),
         Column(say("Share of the pool")),
