@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -78,10 +78,11 @@ class PlayedPool:
 
 
 @contextmanager
-def played_pool(nodes: int, devices: int = 8) -> Iterator[PlayedPool]:
-    """Start broker, pages and played nodes; stop them at the end."""
+def played_pool(nodes: int, devices: int = 8, before: Callable[[Path], None] = lambda _home: None) -> Iterator[PlayedPool]:
+    """Start broker, pages and played nodes; stop them at the end. `before` may leave the broker a journal in its home."""
     with tempfile.TemporaryDirectory(prefix="gpupool-played-") as folder, ExitStack() as started:
         home = Path(folder)
+        before(home)
         file = home / "admin.token"
         bind, http, web = (f"127.0.0.1:{free_port()}" for _ in range(3))
         common = ["--home", str(home), "--admin-token-file", str(file)]
