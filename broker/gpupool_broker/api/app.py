@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from gpupool_broker.access.desks import Desks
 from gpupool_broker.access.principal import Principal
 from gpupool_broker.access.roles import ADMIN, ROLES, TENANT
-from gpupool_broker.api import shapes
+from gpupool_broker.api import inventory_shapes, shapes
 from gpupool_broker.api.access import add_access
 from gpupool_broker.api.access_shapes import token_shape, user_shape
 from gpupool_broker.api.audit import add_audit
@@ -140,14 +140,14 @@ def _add_health(app: FastAPI, broker: Broker, store: SqlStore) -> None:
 
 def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN401
     @app.get("/api/v1/nodes", tags=["inventory"])
-    def nodes(_token: Principal = reader) -> list[shapes.NodeShape]:
+    def nodes(_token: Principal = reader) -> list[inventory_shapes.NodeShape]:
         """Every node that ever joined."""
-        return broker.read(lambda pool: [shapes.node_shape(pool, node) for _, node in sorted(pool.nodes.items())])
+        return broker.read(lambda pool: [inventory_shapes.node_shape(pool, node) for _, node in sorted(pool.nodes.items())])
 
     @app.get("/api/v1/nodes/{node}", tags=["inventory"])
-    def one_node(node: NodeName, token: Principal = reader) -> shapes.NodeDetail:
+    def one_node(node: NodeName, token: Principal = reader) -> inventory_shapes.NodeDetail:
         """One node with its devices and their slices, and what happened to it lately."""
-        return broker.read(lambda pool: shapes.node_detail(pool, node, token.tenant if token.role == TENANT else None))
+        return broker.read(lambda pool: inventory_shapes.node_detail(pool, node, token.tenant if token.role == TENANT else None))
 
     @app.get("/api/v1/devices", tags=["inventory"])
     def devices(
@@ -157,14 +157,16 @@ def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: 
         node: Annotated[str, Query(max_length=512)] = "",
         with_slices: bool = False,
         token: Principal = reader,
-    ) -> list[shapes.DeviceShape]:
+    ) -> list[inventory_shapes.DeviceShape]:
         """Every device and how much of it is given out, or a part of that list; `X-Total-Count` says how long it is."""
         tenant = token.tenant if token.role == TENANT else None
 
-        def look(pool: Pool) -> tuple[list[shapes.DeviceShape], int]:
+        def look(pool: Pool) -> tuple[list[inventory_shapes.DeviceShape], int]:
             rows, total = devices_of(pool, part.as_part(), state, node)
             return [
-                shapes.device_shape(pool, one, device, shapes.held_shapes(pool, device, tenant) if with_slices else None)
+                inventory_shapes.device_shape(
+                    pool, one, device, inventory_shapes.held_shapes(pool, device, tenant) if with_slices else None
+                )
                 for one, device in rows
             ], total
 
@@ -174,33 +176,33 @@ def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: 
 
 
 def _add_upkeep(app: FastAPI, broker: Broker, admin: Any) -> None:  # noqa: ANN401
-    def cordoned(node: str, token: Principal, drain_ms: int | None) -> shapes.NodeShape:
+    def cordoned(node: str, token: Principal, drain_ms: int | None) -> inventory_shapes.NodeShape:
         by = f"{token.role} {token.name}".strip()
         found = broker.ask(
             lambda caller, now_ms, at_ms: e.CordonRequested(
                 now_ms=now_ms, at_ms=at_ms, caller=caller, node=node, by=by, drain_ms=drain_ms
             )
         )
-        return broker.read(lambda pool: shapes.node_shape(pool, found))
+        return broker.read(lambda pool: inventory_shapes.node_shape(pool, found))
 
     @app.post("/api/v1/nodes/{node}/cordon", tags=["inventory"])
-    def cordon(node: NodeName, token: Principal = admin) -> shapes.NodeShape:
+    def cordon(node: NodeName, token: Principal = admin) -> inventory_shapes.NodeShape:
         """Place nothing new on a node; what is there stays."""
         return cordoned(node, token, None)
 
     @app.post("/api/v1/nodes/{node}/drain", tags=["inventory"])
-    def drain(node: NodeName, body: shapes.Drain, token: Principal = admin) -> shapes.NodeShape:
+    def drain(node: NodeName, body: shapes.Drain, token: Principal = admin) -> inventory_shapes.NodeShape:
         """Empty a node: its slices move to other nodes, or end when the time is over."""
         return cordoned(node, token, int(body.deadline_s * 1000))
 
     @app.post("/api/v1/nodes/{node}/uncordon", tags=["inventory"])
-    def uncordon(node: NodeName, token: Principal = admin) -> shapes.NodeShape:
+    def uncordon(node: NodeName, token: Principal = admin) -> inventory_shapes.NodeShape:
         """Give a cordoned or drained node back to the pool."""
         by = f"{token.role} {token.name}".strip()
         found = broker.ask(
             lambda caller, now_ms, at_ms: e.UncordonRequested(now_ms=now_ms, at_ms=at_ms, caller=caller, node=node, by=by)
         )
-        return broker.read(lambda pool: shapes.node_shape(pool, found))
+        return broker.read(lambda pool: inventory_shapes.node_shape(pool, found))
 
 
 def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, changer: Any) -> None:  # noqa: ANN401

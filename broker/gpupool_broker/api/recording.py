@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 from gpupool_broker.access.audit import AuditDesk
 from gpupool_broker.access.principal import Principal
-from gpupool_broker.api import scheduling_shapes, shapes
+from gpupool_broker.api import inventory_shapes, scheduling_shapes, shapes
 from gpupool_broker.api.who import SAFE, address_of
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.store.audit import AuditEntry
@@ -41,7 +41,7 @@ def look_at_pool(pool: Pool, path: Mapping[str, str], at_ms: int) -> BaseModel |
     if slice_ := pool.slices.get(path.get("slice_id", "")):
         return shapes.slice_shape(pool, slice_, at_ms)
     if node := pool.nodes.get(path.get("node", "")):
-        return shapes.node_shape(pool, node)
+        return inventory_shapes.node_shape(pool, node)
     if reservation := pool.reservations.get(path.get("reservation_id", "")):
         return scheduling_shapes.reservation_shape(pool, reservation)
     if waiting := pool.waiting.get(path.get("request_id", "")):

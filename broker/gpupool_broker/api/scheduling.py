@@ -10,6 +10,7 @@ from fastapi import FastAPI, Path, Query
 from gpupool_broker.access.principal import Principal
 from gpupool_broker.access.roles import ADMIN, TENANT
 from gpupool_broker.api import scheduling_shapes as shapes
+from gpupool_broker.api.quota_shapes import QuotaEffectShape
 from gpupool_broker.api.wanted import ExplainRequest
 from gpupool_broker.core import events as e
 from gpupool_broker.core.defrag import Defrag, plan_defrag
@@ -45,23 +46,25 @@ def add_tenants(app: FastAPI, broker: Broker, reader: Any, admin: Any) -> None: 
 
         return broker.read(look)
 
-    def preview(account: str, body: shapes.QuotaRequest) -> shapes.QuotaEffectShape:
+    def preview(account: str, body: shapes.QuotaRequest, token: Principal) -> QuotaEffectShape:
+        if token.role == TENANT:
+            raise NotAuthorized(f"a token of tenant {token.tenant} cannot try quotas: ask an admin")
         limits = body.as_limits()
         limits.pop("revision")
         found = broker.read(lambda pool: effect_of(pool, account, Quota(**limits)))  # type: ignore[arg-type]
-        return shapes.QuotaEffectShape.model_validate(found, from_attributes=True)
+        return QuotaEffectShape.model_validate(found, from_attributes=True)
 
     @app.post("/api/v1/quotas/{tenant}/preview", tags=["tenants"])
-    def preview_quota(tenant: AccountPart, body: shapes.QuotaRequest, _token: Principal = admin) -> shapes.QuotaEffectShape:
+    def preview_quota(tenant: AccountPart, body: shapes.QuotaRequest, token: Principal = reader) -> QuotaEffectShape:
         """What would be different if a tenant had this quota: who would be over, who would wait no more. Nothing is set."""
-        return preview(tenant, body)
+        return preview(tenant, body, token)
 
     @app.post("/api/v1/quotas/{tenant}/projects/{project}/preview", tags=["tenants"])
     def preview_project_quota(
-        tenant: AccountPart, project: AccountPart, body: shapes.QuotaRequest, _token: Principal = admin
-    ) -> shapes.QuotaEffectShape:
+        tenant: AccountPart, project: AccountPart, body: shapes.QuotaRequest, token: Principal = reader
+    ) -> QuotaEffectShape:
         """What would be different if a project had this quota. Nothing is set."""
-        return preview(f"{tenant}/{project}", body)
+        return preview(f"{tenant}/{project}", body, token)
 
     def change(account: str, body: shapes.QuotaRequest, token: Principal) -> shapes.TenantShape:
         name = broker.ask(

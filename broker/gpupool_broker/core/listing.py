@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from gpupool_broker.core.overview import is_starving
@@ -47,47 +48,45 @@ class Part:
         return all(any(word in text.casefold() for text in texts) for word in self.words.casefold().split())
 
 
+def _lately(pool: Pool, slice_: Slice) -> Lately:
+    return pool.lately.get(slice_.slice_id, _NOTHING)
+
+
+#: Which slices are in a list of that name, and the columns they can be ordered by.
+SLICE_STATES: Final[dict[str, Callable[[Pool, Slice], bool]]] = {
+    "live": lambda _, slice_: not slice_.state.is_over,
+    "all": lambda _, slice_: True,
+    "paused": lambda _, slice_: bool(slice_.paused_by),
+    "stranded": lambda _, slice_: slice_.state is SliceState.STRANDED,
+    "starving": lambda pool, slice_: slice_.state is SliceState.LIVE and is_starving(slice_, _lately(pool, slice_)),
+    "ended": lambda _, slice_: slice_.state.is_over,
+}
+SLICE_SORTS: Final[dict[str, Callable[[Pool, Slice], Any]]] = {
+    "slice": lambda _, slice_: slice_.slice_id,
+    "tenant": lambda _, slice_: (slice_.account, slice_.slice_id),
+    "place": lambda _, slice_: (slice_.node, slice_.device),
+    "compute": lambda _, slice_: slice_.compute_pct,
+    "memory": lambda _, slice_: slice_.memory_mib,
+    "achieved": lambda pool, slice_: _lately(pool, slice_).achieved_millipct,
+    "throttled": lambda pool, slice_: _lately(pool, slice_).throttled_ms,
+    "created": lambda _, slice_: slice_.created_ms,
+}
+
+
 def slices_of(pool: Pool, part: Part, state: str, tenant: str | None, place: tuple[str, str]) -> tuple[list[Slice], int]:
-    """Return slices: `state` is "live" (all that are not over), "all", "paused", "stranded", "starving" or "ended".
-
-    `place` is (node, device), each "" for any.
-    """
+    """Return slices of one of SLICE_STATES: "live" is all that are not over. `place` is (node, device), each "" for any."""
     node, device = place
-
-    def lately(slice_: Slice) -> Lately:
-        return pool.lately.get(slice_.slice_id, _NOTHING)
-
-    states: dict[str, Callable[[Slice], bool]] = {
-        "live": lambda slice_: not slice_.state.is_over,
-        "all": lambda slice_: True,
-        "paused": lambda slice_: bool(slice_.paused_by),
-        "stranded": lambda slice_: slice_.state is SliceState.STRANDED,
-        "starving": lambda slice_: slice_.state is SliceState.LIVE and is_starving(slice_, lately(slice_)),
-        "ended": lambda slice_: slice_.state.is_over,
-    }
-    is_wanted = states[state]
+    is_wanted = SLICE_STATES[state]
     rows = (
         slice_
         for slice_ in pool.slices.values()
-        if is_wanted(slice_)
+        if is_wanted(pool, slice_)
         and tenant in (None, slice_.tenant)
         and node in ("", slice_.node)
         and device in ("", slice_.device)
-        and (
-            not part.words or part.meets(slice_.slice_id, slice_.account, slice_.label, slice_.holder, slice_.node, slice_.device)
-        )
+        and (not part.words or part.meets(*(getattr(slice_, name) for name in SEARCHED)))
     )
-    sorts: dict[str, Callable[[Slice], Any]] = {
-        "slice": lambda slice_: slice_.slice_id,
-        "tenant": lambda slice_: (slice_.account, slice_.slice_id),
-        "place": lambda slice_: (slice_.node, slice_.device),
-        "compute": lambda slice_: slice_.compute_pct,
-        "memory": lambda slice_: slice_.memory_mib,
-        "achieved": lambda slice_: lately(slice_).achieved_millipct,
-        "throttled": lambda slice_: lately(slice_).throttled_ms,
-        "created": lambda slice_: slice_.created_ms,
-    }
-    return part.of(rows, sorts)
+    return part.of(rows, {name: partial(key, pool) for name, key in SLICE_SORTS.items()})
 
 
 def devices_of(pool: Pool, part: Part, state: str, node: str) -> tuple[list[tuple[Node, Device]], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpupool_broker.api.shapes import device_shape
+from gpupool_broker.api.inventory_shapes import device_shape
 from gpupool_broker.core.overview import overview
 from gpupool_wire.messages import BoardHealth, SliceUse
 
