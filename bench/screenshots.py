@@ -40,7 +40,7 @@ def busy(pool: PlayedPool) -> dict[str, str]:
         ("acme", 800, 1600),
         ("blue-river", 600, 1000),
         ("cobalt", 300, 500),
-        ("delta-labs", 200, 250),
+        ("delta-labs", 200, 220),
     ):
         body = {"compute": limit, "guaranteed_compute": guaranteed, "memory": f"{limit * 8}GiB"}
         pool.rest("PUT", f"/quotas/{tenant}", body)

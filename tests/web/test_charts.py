@@ -35,6 +35,7 @@ def test_times_are_the_browsers_to_write() -> None:
     assert chart.count('data-as="minute"') == 5
     assert f'data-at="{TIMES[0]}"' in chart
     assert f'data-at="{TIMES[-1]}"' in chart
+    assert over_time(TIMES[:2], [Series(values=[1.0, 1.0], colour="red")], "said").count('data-as="clock"') == 2
 
 
 def test_two_points_and_one_instant_are_no_trouble() -> None:

@@ -17,6 +17,8 @@ WIDTH: Final = 720
 LEFT, BOTTOM, TOP = 46, 20, 6
 #: Times below a chart, and lines across it.
 TICKS, LINES = 5, 4
+#: Below that, times are told to the second.
+SHORT_S: Final = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class Series:
 def over_time(times: Sequence[str], series: Sequence[Series], label: str, *, height: int = 200, least: float = 0) -> Html:
     """Return a chart of values (per cent) over times (RFC 3339), oldest first. `label` says what it shows."""
     top = _round_up(max([least, *(value for one in series for value in one.values)], default=1.0) or 1.0)
-    stamps = [datetime.fromisoformat(at).timestamp() for at in times]
+    stamps = [_seconds(at) for at in times]
     begin, span = stamps[0], (stamps[-1] - stamps[0]) or 1.0
     plot_height = height - TOP - BOTTOM
 
@@ -48,6 +50,10 @@ def over_time(times: Sequence[str], series: Sequence[Series], label: str, *, hei
         parts.append(_drawn(one, points, across(stamps[0]), across(stamps[-1]), up(0)))
     parts += _times(times, [across(stamp) for stamp in stamps], height)
     return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {height}", class_="gp-chart", role="img", aria_label=label)
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()
 
 
 def _line(y: float, text: str) -> Html:
@@ -71,6 +77,7 @@ def _times(times: Sequence[str], places: Sequence[float], height: int) -> list[H
     """Return the times below: the ones nearest to equal steps, each once."""
     count = min(TICKS, len(times))
     indexes = sorted({round(step * (len(times) - 1) / max(1, count - 1)) for step in range(count)})
+    how = "clock" if _seconds(times[-1]) - _seconds(times[0]) < SHORT_S else "minute"
     anchors = {indexes[0]: "start", indexes[-1]: "end"}
     return [
         tag(
@@ -79,7 +86,7 @@ def _times(times: Sequence[str], places: Sequence[float], height: int) -> list[H
             y=height - 4,
             text_anchor=anchors.get(i, "middle"),
             data_at=times[i],
-            data_as="minute",
+            data_as=how,
         )
         for i in indexes
     ]
