@@ -36,7 +36,7 @@ from gpupool_broker.store.errors import RightLost, StoreFailed
 from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.telling import Teller
 from gpupool_broker.witness import Witness
-from gpupool_wire.errors import GpupoolError, PoolUnreachable
+from gpupool_wire.errors import PoolUnreachable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -124,7 +124,14 @@ class Broker:
         `make` gets the caller, the monotonic and the wall time in milliseconds.
         """
         future: Future[Slice | Node | str] = Future()
-        self._post(lambda events: events.append(make(future, _now_ms(), wall_ms())))
+
+        def job(events: list[e.Event]) -> None:
+            try:
+                events.append(make(future, _now_ms(), wall_ms()))
+            except Exception as error:  # noqa: BLE001 - whoever asks badly is told; the turns go on for everybody else
+                future.set_exception(error)
+
+        self._post(job)
         return future.result(timeout_s)
 
     def read(self, look: Callable[[Pool], T], timeout_s: float = 30.0) -> T:
@@ -134,7 +141,7 @@ class Broker:
         def job(_events: list[e.Event]) -> None:
             try:
                 future.set_result(look(self.pool))
-            except GpupoolError as error:
+            except Exception as error:  # noqa: BLE001 - as above: looking changes nothing
                 future.set_exception(error)
 
         self._post(job)
