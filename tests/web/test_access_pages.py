@@ -12,66 +12,31 @@ from typing import Any
 import pytest
 
 from tests.broker.access.provider import CLIENT, SECRET, SmallProvider, running_provider
-from tests.web.test_browser import CHROMIUM, FLAGS, WAIT_MS, Site, start
+from tests.web.conftest import BROWSER, WAIT_MS, Pages, launch
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
-    # Playwright's driver leaves an event loop to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = BROWSER
 PASSWORD = "correct horse"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A broker and the web page, each a real process."""
-    home = tmp_path_factory.mktemp("access")
-    token_file, log = home / "admin.token", home / "log"
-    bind = ["--bind", "127.0.0.1:0", "--home", str(home)]
-    started = []
-    try:
-        options = [*bind, "--http", "127.0.0.1:0", "--admin-token-file", str(token_file)]
-        broker, at = start(["broker", *options, "--admin-password-file", str(home / "password")], home / "broker.json", log)
-        started.append(broker)
-        web, page = start(["web", *bind, "--api", at["http"], "--admin-token-file", str(token_file)], home / "web.json", log)
-        started.append(web)
-        yield Site(page["http"], page["sign_in"], token_file.read_text().strip())
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            assert process.wait(20) == 0, log.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield one
-        one.close()
-
-
 @pytest.fixture
-def page(site: Site, browser: Any) -> Iterator[Any]:
+def page(pages: Pages, browser: Any) -> Iterator[Any]:
     """A page of a browser that nobody has used."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
     page = context.new_page()
-    page.on("console", lambda message: site.logs.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: site.logs.append(str(error)))
-    site.logs.clear()
+    page.on("console", lambda message: pages.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: pages.complaints.append(str(error)))
+    pages.complaints.clear()
     yield page
     context.close()
 
 
-def user(site: Site, name: str, role: str = "admin", tenant: str = "") -> str:
+def user(pages: Pages, name: str, role: str = "admin", tenant: str = "") -> str:
     """Make a user; return its one-time password."""
-    return str(site.rest("POST", "/api/v1/users", {"name": name, "role": role, "tenant": tenant})["one_time_password"])
+    return str(pages.rest("POST", "/users", {"name": name, "role": role, "tenant": tenant})["one_time_password"])
 
 
-def sign_in(site: Site, page: Any, name: str, password: str) -> None:
-    page.goto(f"{site.http}/sign-in")
+def sign_in(pages: Pages, page: Any, name: str, password: str) -> None:
+    page.goto(f"{pages.http}/sign-in")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
@@ -85,9 +50,9 @@ def choose(page: Any, old: str, new: str = PASSWORD) -> None:
     page.get_by_role("button", name="Choose it").click()
 
 
-def test_the_first_sign_in_chooses_a_password_and_the_next_uses_it(site: Site, page: Any) -> None:
-    first = user(site, "ada")
-    sign_in(site, page, "ada", first)
+def test_the_first_sign_in_chooses_a_password_and_the_next_uses_it(pages: Pages, page: Any) -> None:
+    first = user(pages, "ada")
+    sign_in(pages, page, "ada", first)
     choose(page, "not that one")
     page.wait_for_selector("text=The old password is wrong", timeout=WAIT_MS)
     choose(page, first, "short")
@@ -96,16 +61,16 @@ def test_the_first_sign_in_chooses_a_password_and_the_next_uses_it(site: Site, p
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("heading", name="Sign in").wait_for(timeout=WAIT_MS)
-    sign_in(site, page, "ada", first)
+    sign_in(pages, page, "ada", first)
     page.wait_for_selector("text=is wrong, or does not hold", timeout=WAIT_MS)
-    sign_in(site, page, "ada", PASSWORD)
+    sign_in(pages, page, "ada", PASSWORD)
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
-    assert site.logs == []
+    assert pages.complaints == []
 
 
-def test_the_cookie_is_no_scripts_and_dies_at_the_broker_too(site: Site, page: Any) -> None:
-    first = user(site, "grace")
-    sign_in(site, page, "grace", first)
+def test_the_cookie_is_no_scripts_and_dies_at_the_broker_too(pages: Pages, page: Any) -> None:
+    first = user(pages, "grace")
+    sign_in(pages, page, "grace", first)
     choose(page, first)
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
     cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
@@ -114,62 +79,62 @@ def test_the_cookie_is_no_scripts_and_dies_at_the_broker_too(site: Site, page: A
     assert kept["value"] not in page.evaluate(
         "document.cookie + JSON.stringify(localStorage) + document.documentElement.outerHTML"
     )
-    page.goto(f"{site.http}/sign-out")
+    page.goto(f"{pages.http}/sign-out")
     page.get_by_role("heading", name="Sign in").wait_for(timeout=WAIT_MS)
     page.context.add_cookies([kept])
-    page.goto(site.http)
+    page.goto(pages.http)
     page.get_by_role("heading", name="Sign in").wait_for(timeout=WAIT_MS)
 
 
-def test_a_link_signs_in_once_and_a_wrong_token_not_at_all(site: Site, page: Any) -> None:
-    page.goto(site.sign_in)
+def test_a_link_signs_in_once_and_a_wrong_token_not_at_all(pages: Pages, page: Any) -> None:
+    page.goto(pages.sign_in)
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
     stranger = page.context.browser.new_context().new_page()
-    stranger.goto(site.sign_in)
+    stranger.goto(pages.sign_in)
     stranger.wait_for_selector("text=That link was used already", timeout=WAIT_MS)
     stranger.click("summary")
     stranger.get_by_label("Token").fill("gpp_admin_guess")
     stranger.click("text=Sign in with the token")
     stranger.wait_for_selector("text=is wrong, or does not hold", timeout=WAIT_MS)
-    stranger.goto(site.http)
+    stranger.goto(pages.http)
     stranger.get_by_role("heading", name="Sign in").wait_for(timeout=WAIT_MS)
     stranger.context.close()
 
 
-def test_a_token_signs_in_and_is_not_what_the_browser_keeps(site: Site, page: Any) -> None:
-    page.goto(f"{site.http}/sign-in")
+def test_a_token_signs_in_and_is_not_what_the_browser_keeps(pages: Pages, page: Any) -> None:
+    page.goto(f"{pages.http}/sign-in")
     page.click("summary")
-    page.get_by_label("Token").fill(site.token)
+    page.get_by_label("Token").fill(pages.admin)
     page.click("text=Sign in with the token")
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
-    assert site.token not in str(page.context.cookies())
+    assert pages.admin not in str(page.context.cookies())
 
 
-def test_a_disabled_user_is_put_out_of_an_open_page(site: Site, page: Any) -> None:
-    first = user(site, "mallory")
-    sign_in(site, page, "mallory", first)
+def test_a_disabled_user_is_put_out_of_an_open_page(pages: Pages, page: Any) -> None:
+    first = user(pages, "mallory")
+    sign_in(pages, page, "mallory", first)
     choose(page, first)
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
-    site.rest("PATCH", "/api/v1/users/mallory", {"disabled": True})
+    pages.rest("PATCH", "/users/mallory", {"disabled": True})
     page.get_by_role("heading", name="Sign in").wait_for(timeout=WAIT_MS)
 
 
-def test_no_text_of_an_address_gets_onto_the_page(site: Site, page: Any) -> None:
-    page.goto(f"{site.http}/sign-in?trouble=<img src=x onerror=alert(1)>&seconds=-5")
+def test_no_text_of_an_address_gets_onto_the_page(pages: Pages, page: Any) -> None:
+    page.goto(f"{pages.http}/sign-in?trouble=<img src=x onerror=alert(1)>&seconds=-5")
     page.get_by_role("heading", name="Sign in").wait_for(timeout=WAIT_MS)
     assert "<img" not in page.content()
 
 
-def test_rest_takes_no_cookie(site: Site, page: Any) -> None:
-    page.goto(site.sign_in)
-    sign_in(site, page, "ada", PASSWORD)
+def test_rest_takes_no_cookie(pages: Pages, page: Any) -> None:
+    page.goto(pages.sign_in)
+    sign_in(pages, page, "ada", PASSWORD)
     status = page.evaluate("fetch('/api/v1/tokens', {credentials: 'include'}).then(answer => answer.status)")
     assert status == 401
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/password", "/api/v1/tokens"])
-def test_a_forged_post_of_another_site_is_refused(site: Site, path: str) -> None:
-    request = urllib.request.Request(site.http + path, method="POST", data=b"name=ada&password=x")
+def test_a_forged_post_of_another_site_is_refused(pages: Pages, path: str) -> None:
+    request = urllib.request.Request(pages.http + path, method="POST", data=b"name=ada&password=x")
     request.add_header("Origin", "https://evil.example.org")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
@@ -177,16 +142,16 @@ def test_a_forged_post_of_another_site_is_refused(site: Site, path: str) -> None
         assert refused.value.code == 403
 
 
-def test_the_audit_log_knows_where_the_browser_was(site: Site) -> None:
-    request = urllib.request.Request(f"{site.http}/sign-in", method="POST", data=b"name=ada&password=x")
+def test_the_audit_log_knows_where_the_browser_was(pages: Pages) -> None:
+    request = urllib.request.Request(f"{pages.http}/sign-in", method="POST", data=b"name=ada&password=x")
     request.add_header("X-Forwarded-For", "203.0.113.9")
     urllib.request.urlopen(request, timeout=10).close()
-    newest = site.rest("GET", "/api/v1/audit?action=sign_in&limit=1")[0]
+    newest = pages.rest("GET", "/audit?action=sign_in&limit=1")[0]
     assert newest["address"] == "203.0.113.9", "the web page trusts a proxy on this machine, and the broker the web page"
 
 
 @pytest.fixture
-def provided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, SmallProvider]]:
+def provided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pages, SmallProvider]]:
     """A pool whose people sign in at a provider: provider, broker and web page."""
     home = tmp_path_factory.mktemp("oidc")
     log = home / "log"
@@ -211,30 +176,30 @@ def provided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, S
         ]
         try:
             free_ports = ["--bind", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-            broker, at = start(["broker", *options, *free_ports, "--oidc", str(file)], home / "broker.json", log)
+            broker, at = launch(["broker", *options, *free_ports, "--oidc", str(file)], home / "broker.json", log)
             started.append(broker)
             bind = ["--bind", f"127.0.0.1:{port}", "--api", at["http"], "--home", str(home)]
-            web, page = start(["web", *bind], home / "web.json", log)
+            web, page = launch(["web", *bind], home / "web.json", log)
             started.append(web)
-            yield Site(page["http"], "", (home / "token").read_text().strip()), provider
+            yield Pages(page["http"], "", (home / "token").read_text().strip(), lambda: None, lambda: None), provider
         finally:
             for process in reversed(started):
                 process.terminate()
                 assert process.wait(20) == 0, log.read_text()
 
 
-def test_a_provider_signs_in_whom_the_rules_let_in(provided: tuple[Site, SmallProvider], page: Any) -> None:
-    site, provider = provided
-    page.goto(f"{site.http}/sign-in")
+def test_a_provider_signs_in_whom_the_rules_let_in(provided: tuple[Pages, SmallProvider], page: Any) -> None:
+    pages, provider = provided
+    page.goto(f"{pages.http}/sign-in")
     page.get_by_role("link", name="Sign in with Acme").click()
     page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
-    made = {one["name"]: one for one in site.rest("GET", "/api/v1/users")}["eve"]
+    made = {one["name"]: one for one in pages.rest("GET", "/users")}["eve"]
     assert (made["role"], made["signs_in_with"]) == ("admin", "oidc")
-    page.goto(f"{site.http}/sign-out")
+    page.goto(f"{pages.http}/sign-out")
     provider.person["groups"] = []
     page.get_by_role("link", name="Sign in with Acme").click()
     page.wait_for_selector("text=The provider did not sign you in", timeout=WAIT_MS)
-    newest = site.rest("GET", "/api/v1/audit?action=sign_in.oidc&limit=1")[0]
+    newest = pages.rest("GET", "/audit?action=sign_in.oidc&limit=1")[0]
     assert "gives a role here" in newest["remark"]
-    page.goto(f"{site.http}/sign-in/oidc?code=stolen&state=stolen")
+    page.goto(f"{pages.http}/sign-in/oidc?code=stolen&state=stolen")
     page.wait_for_selector("text=The provider did not sign you in", timeout=WAIT_MS)

@@ -72,7 +72,22 @@ def make_app(settings: WebSettings, tickets: Tickets) -> FastAPI:
 
     from gpupool_web.follower import Follower
     from gpupool_web.guard import Guard
-    from gpupool_web.pages import devices, one_slice, overview, password, queue, reports, sign_in, slices, tenants
+    from gpupool_web.pages import (
+        audit,
+        devices,
+        one_slice,
+        overview,
+        password,
+        queue,
+        reports,
+        sign_in,
+        slices,
+        tenants,
+        users,
+    )
+    from gpupool_web.pages import (
+        settings as settings_page,
+    )
     from gpupool_web.pages.frame import Site
     from gpupool_web.proxy import add_proxy
     from gpupool_web.rest import Rest
@@ -82,7 +97,8 @@ def make_app(settings: WebSettings, tickets: Tickets) -> FastAPI:
     add_proxy(app, settings.api)
     rest = Rest(settings.api)
     site = Site(rest, Follower(rest), tickets)
-    for page in (overview, devices, slices, one_slice, queue, tenants, reports, sign_in, password):
+    shown = (overview, devices, slices, one_slice, queue, tenants, reports, audit, users, settings_page, sign_in, password)
+    for page in shown:
         page.add_page(site)
     ui.run_with(
         app,

@@ -163,6 +163,7 @@ class Frame:
         ui.select(LANGUAGES, value=say.language, on_change=speak).props(looks.format(say("Language"))).classes("gp-choice")
         titles = {title: say(title) for title in _DARK}
         ui.select(titles, value=chosen, on_change=shade).props(looks.format(say("Appearance"))).classes("gp-choice")
+        Live().show(tag("a", say("Change password"), href="/password", class_="gp-quiet gp-small"))
         ui.button(say("Sign out"), on_click=sign_out).props("flat dense no-caps align=left").classes("gp-choice")
 
 

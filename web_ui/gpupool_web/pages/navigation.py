@@ -37,4 +37,7 @@ PAGES: Final = (
         "M7 9a3 3 0 1 0 0-6 3 3 0 0 0 0 6zM2 17c0-3 2-5 5-5s5 2 5 5M13 4a3 3 0 0 1 0 5M14 12c2.5 0 4 2 4 5",
     ),
     Stop("/reports", noted("Reports"), "M5 2h7l4 4v12H5zM8 14v-3M11 14V9M14 14v-2"),
+    Stop("/audit", noted("Audit log"), "M4 3h12v14H4zM7 7h6M7 10h6M7 13h4", (ADMIN, FINANCE)),
+    Stop("/users", noted("Users & tokens"), "M10 10a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM3 18c0-4 3-6 7-6s7 2 7 6", (ADMIN,)),
+    Stop("/settings", noted("Settings"), "M3 6h8M15 6h2M3 14h2M9 14h8M13 4v4M7 12v4", (ADMIN, FINANCE)),
 )
