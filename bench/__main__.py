@@ -11,6 +11,8 @@ BENCHES = {
     "small_call": [],
     "ocr": ["--pages", "6", "--rounds", "3"],
     "ocr_accuracy": [],
+    "ocr_fields": ["--documents", "21"],
+    "ocr_tuning": ["--pages", "120", "--epochs", "20"],
     "share": ["--seconds", "10"],
     "lone": ["--rounds", "3", "--seconds", "2"],
     "placement": ["--memory", "--scale", "10000"],

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 #: The modules of gpupool_ocr.commands, in the order that --help lists them.
-COMMANDS = ("read", "fields", "evaluate", "synth", "serve", "snapshots")
+COMMANDS = ("read", "fields", "evaluate", "synth", "cases", "tune", "serve", "snapshots")
 DEFAULT = "read"
 
 

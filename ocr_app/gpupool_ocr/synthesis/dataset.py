@@ -55,6 +55,11 @@ class Example:
     type: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the labels as plain values for JSON."""
+        lines = [{"polygon": [list(corner) for corner in line.polygon], "text": line.text} for line in self.lines]
+        return {"lines": lines, "type": self.type, "fields": dict(self.fields)}
+
     def check_size(self, width: int, height: int) -> None:
         """Raise BadDataset where a label lies outside a page of this size: labels of another picture, or of another scale."""
         slack = OUTSIDE * max(width, height)
@@ -102,14 +107,27 @@ def _example(image: Path, labels: Path, keys: Path | None) -> Example:
     path = next((path for path in candidates if path.exists()), None)
     if path is None:
         raise BadDataset(f"{image} has no labels: there is no {', '.join(path.name for path in candidates)} in {labels}")
-    content = _json(path) if path.suffix == ".json" else {"lines": list(_icdar(path))}
-    fields = _json(keys / f"{image.stem}.json") if keys else content.get("fields", {})
+    content = read_labels(path)
+    if keys:
+        content = {**content, "fields": _json(keys / f"{image.stem}.json")}
+    lines, type_name, fields = parse_labels(content, str(path))
+    return Example(image=image, lines=lines, type=type_name, fields=fields)
+
+
+def read_labels(path: Path) -> dict[str, Any]:
+    """Return the content of a label file, JSON or ICDAR's; raise BadDataset where it cannot be read."""
+    return _json(path) if path.suffix == ".json" else {"lines": list(_icdar(path))}
+
+
+def parse_labels(content: Mapping[str, Any], source: str) -> tuple[tuple[LabelledLine, ...], str, dict[str, str]]:
+    """Return lines, type and fields of labels; raise BadDataset, naming `source`, where they are none."""
+    fields = content.get("fields") or {}
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
-        raise BadDataset(f"{path}: fields must be texts by name")
+        raise BadDataset(f"{source}: fields must be texts by name")
     if not isinstance(content.get("lines"), list):
-        raise BadDataset(f'{path} has no list called "lines"')
-    lines = tuple(_line(path, number, line) for number, line in enumerate(content["lines"], 1))
-    return Example(image=image, lines=lines, type=str(content.get("type", "")), fields=fields)
+        raise BadDataset(f'{source} has no list called "lines"')
+    lines = tuple(_line(source, number, line) for number, line in enumerate(content["lines"], 1))
+    return lines, str(content.get("type") or ""), fields
 
 
 def _text(path: Path) -> str:
@@ -147,14 +165,14 @@ def _icdar(path: Path) -> Iterator[dict[str, Any]]:
             yield {"polygon": cells[:8], "text": cells[8]}
 
 
-def _line(path: Path, number: int, line: Any) -> LabelledLine:  # noqa: ANN401 - anything that JSON holds
+def _line(source: str, number: int, line: Any) -> LabelledLine:  # noqa: ANN401 - anything that JSON holds
     if not isinstance(line, dict) or not isinstance(line.get("text"), str):
-        raise BadDataset(f'{path}, line {number}: a label needs "polygon" and "text"')
+        raise BadDataset(f'{source}, line {number}: a label needs "polygon" and "text"')
     try:
         return LabelledLine(_corners(line["polygon"]), line["text"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadDataset(
-            f"{path}, line {number}: the polygon of {line['text'][:40]!r} is not four corners of two numbers"
+            f"{source}, line {number}: the polygon of {line['text'][:40]!r} is not four corners of two numbers"
         ) from error
 
 

@@ -18,7 +18,7 @@ from gpupool_ocr.synthesis.wording import Wording
 from gpupool_wire.errors import UsageError
 
 #: Text on backgrounds, which has no type: words at any angle, and single lines for training.
-SCENES = ("scene", "plate", "serial")
+SCENES = ("scene", "plate", "serial", "dots", "meter")
 KINDS = (*TEMPLATES, *SCENES)
 #: More would fill a disk by mistake: a page takes about 200 KB.
 MAX_PAGES = 100_000

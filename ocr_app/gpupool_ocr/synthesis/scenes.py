@@ -1,4 +1,4 @@
-"""Text on backgrounds: words of any size, colour and angle on a page, and single lines (plates, serial numbers)."""
+"""Text on backgrounds: words of any size, colour and angle, and single lines: plates, serial numbers, ink-jet codes, meters."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from gpupool_ocr.synthesis.fonts import Font
-from gpupool_ocr.synthesis.page import Canvas, Colour, Drawn
+from gpupool_ocr.synthesis.lettering import dots, segments
+from gpupool_ocr.synthesis.page import Canvas, Colour, Drawn, Label
 from gpupool_ocr.synthesis.wording import Wording
 
 #: What a face must have for each kind.
-SAMPLES = {"scene": "青岚公司Rg8", "plate": "京沪粤甘青A8", "serial": "AO0I1B8"}
+SAMPLES = {"scene": "青岚公司Rg8", "plate": "京沪粤甘青A8", "serial": "AO0I1B8", "dots": "EXP/8", "meter": "8"}
 #: (paper, ink) of number plates: blue, yellow, green, white.
 _PLATES: tuple[tuple[Colour, Colour], ...] = (
     ((26, 58, 150), (245, 245, 245)),
@@ -31,6 +32,8 @@ def draw_scene(kind: str, rng: random.Random, fonts: list[Font], noise: np.rando
     if kind == "scene":
         return _page(rng, fonts, noise)
     wording = Wording(rng)
+    if kind in {"dots", "meter"}:
+        return _stencilled(kind, wording, fonts)
     paper, ink = rng.choice(_PLATES) if kind == "plate" else ((235, 232, 224), (40, 40, 46))
     return _line(wording.plate() if kind == "plate" else wording.serial(), rng, fonts, paper, ink)
 
@@ -43,6 +46,28 @@ def _line(text: str, rng: random.Random, fonts: list[Font], paper: Colour, ink: 
     canvas = Canvas(width, height, (font, font), paper)
     canvas.turned(width / 2, height / 2, text, font, size, ink, rng.uniform(-2, 2))
     return Drawn(image=canvas.array(), labels=tuple(canvas.labels))
+
+
+def _stencilled(kind: str, wording: Wording, fonts: list[Font]) -> Drawn:
+    """Return a strip with a code of dots, dark on light, or a meter's segments, light on dark or the other way round."""
+    rng = wording.rng
+    if kind == "dots":
+        text = wording.batch_code()
+        stencil = dots(text, rng.choice(fonts), rng.randint(4, 7))
+    else:
+        text = wording.reading()
+        stencil = segments(text, rng.randint(40, 90), rng.uniform(0, 0.15))
+    paper, ink = rng.randint(170, 250), rng.randint(10, 80)
+    if kind == "meter" and rng.random() < 0.5:
+        paper, ink = ink, paper
+    border = rng.randint(8, 16)
+    height, width = stencil.shape[0] + 2 * border, stencil.shape[1] + 2 * border
+    cover = np.zeros((height, width, 1), np.float64)
+    cover[border:-border, border:-border, 0] = stencil / 255
+    image = np.asarray(np.repeat(paper + (ink - paper) * cover, 3, axis=2), np.uint8)
+    low = border - 3.0
+    polygon = np.array([[low, low], [width - low, low], [width - low, height - low], [low, height - low]], np.float64)
+    return Drawn(image=image, labels=(Label(polygon, text),))
 
 
 def _page(rng: random.Random, fonts: list[Font], noise: np.random.Generator) -> Drawn:

@@ -127,6 +127,18 @@ class Wording:
         """A serial number of 8 to 12 capitals and digits, which no dictionary helps to read."""
         return "".join(self.rng.choice("0123456789" + PLATE_LETTERS + "IO") for _ in range(self.rng.randint(8, 12)))
 
+    def batch_code(self) -> str:
+        """What an ink-jet printer puts on a package: a date, a lot."""
+        day = self.day()
+        lot = self.rng.choice(PLATE_LETTERS) + self.digits(self.rng.randint(4, 6))
+        return self.rng.choice((f"EXP {day:%Y/%m/%d}", f"{day:%Y%m%d} {lot}", f"LOT {lot}", f"{day:%d.%m.%Y} {self.clock()}"))
+
+    def reading(self) -> str:
+        """What a meter shows: digits, with a point or a sign now and then."""
+        digits = self.digits(self.rng.randint(3, 8))
+        place = self.rng.randint(1, len(digits) - 1)
+        return self.rng.choice((digits, f"{digits[:place]}.{digits[place:]}", f"-{digits}"))
+
     def words(self, most: int = 4) -> str:
         """Some English words."""
         words = [self.rng.choice(_WORDS) for _ in range(self.rng.randint(1, most))]
