@@ -3,8 +3,8 @@
     python -m bench.ocr_fields [--documents N] [--seed S] [--degrade NAME=STRENGTH,...]
 
 Dates and totals are compared in their normal form, company and address in two ways: to the letter but for case, width and spaces,
-and of these only letters and digits. The rules for receipts were written looking at these receipts: their figures say how far rules
-reach, not how they do on receipts of other layouts. The seed of the documents is none that the rules were written with.
+and of these only letters and digits. The rules for receipts were written looking at these receipts: their figures say how far
+rules reach, not how they do on receipts of other layouts. The seed of the documents is none that the rules were written with.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ def receipts(extractor: Extractor, pages: Iterable[tuple[Example, Read]]) -> Non
                 alike[name] += letters(values[name]) == letters(truth)
     for name in labelled:
         both = labelled[name] + found[name]
-        print(
-            f"receipts   {name:10} F1 {2 * right[name] / both:.4f}   letters and digits {2 * alike[name] / both:.4f}   ({labelled[name]})"
-        )
+        strict, loose = 2 * right[name] / both, 2 * alike[name] / both
+        print(f"receipts   {name:10} F1 {strict:.4f}   letters and digits {loose:.4f}   ({labelled[name]})")
 
 
 def letters(text: str) -> str:
@@ -77,7 +76,7 @@ def look_alikes(examples: Iterable[Example]) -> None:
     if gaps:
         near = sum(gap <= MAX_DISTANCE for gap in gaps)
         print(
-            f"pictures of different documents of one form: {near} of {len(gaps)} pairs nearer than {MAX_DISTANCE} bits (nearest {min(gaps)})"
+            f"different documents of one form: {near} of {len(gaps)} pictures nearer than {MAX_DISTANCE} bits, nearest {min(gaps)}"
         )
 
 

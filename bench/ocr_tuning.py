@@ -3,8 +3,8 @@
     python -m bench.ocr_tuning [--kind dots] [--pages 240] [--epochs 30]
 
 Words that start low are drawn (ink-jet codes of dots, or meters of seven segments, blurred and noisy), put into a store of bad
-cases as a service does with what its users correct, and `gpupool ocr tune` is run on the store. Lines of other kinds, serial numbers
-and plates, measure what is forgotten.
+cases as a service does with what its users correct, and `gpupool ocr tune` is run on the store. Lines of other kinds, serial
+numbers and plates, measure what is forgotten.
 """
 
 from __future__ import annotations
