@@ -75,9 +75,7 @@ def look_alikes(examples: Iterable[Example]) -> None:
     gaps = [distance(one, other) for found in hashes.values() for index, one in enumerate(found) for other in found[:index]]
     if gaps:
         near = sum(gap <= MAX_DISTANCE for gap in gaps)
-        print(
-            f"different documents of one form: {near} of {len(gaps)} pictures nearer than {MAX_DISTANCE} bits, nearest {min(gaps)}"
-        )
+        print(f"different documents of one form: {near} of {len(gaps)} pairs within {MAX_DISTANCE} bits, nearest {min(gaps)}")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Where bad cases are kept: a folder with a SQLite file of what is known of them, and a picture each.
 
-Nothing here belongs on the path of a request: pictures are written as PNG, which takes a tenth of a second a page. Call it from a
-thread of its own, and go on where it raises. One store may be used by several threads and processes.
+Nothing here belongs on the path of a request: pictures are encoded as PNG and written. Call it from a thread of its own, and go
+on where it raises. One store may be used by several threads and processes.
 """
 
 from __future__ import annotations

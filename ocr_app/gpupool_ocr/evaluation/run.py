@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from gpupool_ocr.evaluation import report
@@ -42,7 +42,8 @@ class EvaluationJob:
             raise BadVersion(f"versions {', '.join(names)}: give one, or two of different names (NAME=SOURCE)")
         examples, extractor = find_examples(self.images, self.labels, self.keys), load_extractor(self.rules)
         with ExitStack() as stack:
-            factory = partial(self._factory, stack)
+            # Two versions share one slice; what was read before needs none.
+            factory = cache(partial(self._factory, stack))
             versions = [open_version(version, factory) for version in self.versions]
             found = evaluate(examples, versions, extractor, lambda *_: None)
         if self.report:
