@@ -60,4 +60,7 @@ def tune(
     typer.echo(f"{output}\nheld out: {card.held_out.sentence()}")
     if card.others:
         typer.echo(f"others: {card.others.sentence()}")
-    typer.echo("better" if card.is_better else "not better: keep what you have")
+    if card.is_better:
+        typer.echo(f"better. For a snapshot of the service: recognition: {json.dumps(card.model_spec(output))}")
+    else:
+        typer.echo("not better: keep what you have")

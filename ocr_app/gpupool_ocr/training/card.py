@@ -100,6 +100,10 @@ class Card:
         lost = self.others.exact.difference if self.others else None
         return gained is not None and gained.low > 0 and (lost is None or lost.high >= 0)
 
+    def model_spec(self, path: Path) -> dict[str, str]:
+        """Return the model as a snapshot of the service names it (docs/ocr-service.md), for a roll-out."""
+        return {"role": "recognition", "version": self.name, "source": str(path.absolute()), "sha256": self.sha256}
+
     def to_json(self) -> dict[str, Any]:
         """Return the card as plain values for JSON."""
         return {

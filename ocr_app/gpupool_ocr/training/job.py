@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +16,9 @@ from gpupool_ocr.pool import pool_factory
 from gpupool_ocr.sessions import Session, SessionFactory
 from gpupool_ocr.synthesis.dataset import Example, find_examples
 from gpupool_ocr.training.card import Card, fingerprint, gain, write
-from gpupool_ocr.training.fitting import Settings, fit, prepared
-from gpupool_ocr.training.graph import put_together, take_apart
-from gpupool_ocr.training.lines import TrainingLine, features_of, split
+from gpupool_ocr.training.fitting import Epoch, Settings, fit, prepared
+from gpupool_ocr.training.graph import Head, put_together, take_apart
+from gpupool_ocr.training.lines import Share, TrainingLine, features_of, split
 from gpupool_wire.errors import UsageError
 
 
@@ -51,10 +51,7 @@ class TuningJob:
             session = factory.open(parts.features)
             lines = {share: self._features(pages, session, share, say) for share, pages in shares.items()}
             other_lines = self._features(others, session, "others", say)
-        head = prepared(parts.head, lines["train"])
-        tuned = fit(head, lines["train"], lines["validation"], self.settings, lambda epoch: say(
-            f"epoch {epoch.number}: loss {epoch.loss:.4f}, exact on validation {epoch.exactness:.4f}"
-        ))  # fmt: skip
+        tuned = self._tuned(parts.head, lines, say)
         model = put_together(parts, tuned)
         card = Card(
             name=self.output.stem,
@@ -70,6 +67,12 @@ class TuningJob:
         )
         write(model, card, self.output)
         return card
+
+    def _tuned(self, head: Head, lines: Mapping[Share, Sequence[TrainingLine]], say: Callable[[str], None]) -> Head:
+        def tell(epoch: Epoch) -> None:
+            say(f"epoch {epoch.number}: loss {epoch.loss:.4f}, exact on validation {epoch.exactness:.4f}")
+
+        return fit(prepared(head, lines["train"]), lines["train"], lines["validation"], self.settings, tell)
 
     def _base(self) -> tuple[bytes, str]:
         if self.base is None:

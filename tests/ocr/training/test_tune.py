@@ -10,8 +10,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from gpupool_ocr.cli import register
+from gpupool_ocr.engine.model_files import load_model
 from gpupool_ocr.local import LocalFactory
 from gpupool_ocr.models import with_recognizer
+from gpupool_ocr.plans.spec import ModelSpec
 from gpupool_ocr.recognition import Recognizer
 from gpupool_ocr.synthesis.dataset import write
 from gpupool_ocr.synthesis.fonts import NoFont
@@ -57,6 +59,9 @@ def test_a_model_and_its_card_from_pages_and_bad_cases(tmp_path: Path) -> None:
     assert card["sha256"] == fingerprint(model) != card["base_sha256"]
     recognizer = Recognizer(LocalFactory().open(with_recognizer(model, "mine").recognition))
     assert len(recognizer.characters) == card["classes"]
+    # And a service takes it by what the card says.
+    spec = ModelSpec(role="recognition", version=card["name"], source=str(output), sha256=card["sha256"])
+    assert load_model("recognition", spec).version.startswith("mine@")
 
 
 @pytest.mark.parametrize(
