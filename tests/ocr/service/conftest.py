@@ -1,0 +1,87 @@
+"""One running instance for the tests of a module, with golden samples that are quickly read."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import httpx
+import msgspec
+import numpy as np
+import pytest
+import uvicorn
+
+from gpupool_ocr.local import LocalFactory
+from gpupool_ocr.plans.reading import default_snapshot, write_snapshot
+from gpupool_ocr.plans.spec import GoldenSpec, Snapshot
+from gpupool_ocr.rollouts.desired import Desired, applied
+from gpupool_ocr.rollouts.store import FolderStore
+from gpupool_ocr.service.app import make_app
+from gpupool_ocr.service.instance import open_instance
+from gpupool_ocr.service.parts import Parts
+from gpupool_ocr.service.settings import Settings
+
+TEXT = "HELLO 12345"
+
+
+def drawn(text: str = TEXT, *, width: int = 420) -> bytes:
+    """Return a picture of one line, as PNG."""
+    image = np.full((90, width, 3), 255, np.uint8)
+    cv2.putText(image, text, (20, 62), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (0, 0, 0), 3, cv2.LINE_AA)
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def page() -> bytes:
+    return drawn()
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    folder = tmp_path_factory.mktemp("golden")
+    (folder / "one.png").write_bytes(drawn())
+    (folder / "one.json").write_text(json.dumps({"lines": [TEXT]}))
+    return msgspec.structs.replace(default_snapshot(), golden=GoldenSpec(samples=str(folder), min_recall=0.8))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the instance keeps its log and snapshots."""
+    return tmp_path_factory.mktemp("ocr")
+
+
+@pytest.fixture(scope="module")
+def parts(snapshot: Snapshot, home: Path) -> Iterator[Parts]:
+    store = FolderStore(home / "snapshots")
+    number = store.add(yaml=write_snapshot(snapshot), note="", by="test", at=0.0)
+    store.set_desired(applied(Desired(), number))
+    settings = Settings(folder=home / "snapshots", log=home / "log", pages=2, max_pages=20)
+    with open_instance(settings, LocalFactory()) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def address(parts: Parts) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(make_app(parts), log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        yield client
