@@ -35,6 +35,8 @@ class Outbox:
         self._sessions = sessions
         #: Called with a channel whose socket is gone, and why.
         self._on_gone = on_gone
+        #: Sending may take in what the socket's descriptor would have told of: who waits for it has to ask the socket first.
+        self.has_sent = True
         self._unsent: deque[tuple[bytes, list[Buffer]]] = deque()
 
     def __repr__(self) -> str:
@@ -61,6 +63,7 @@ class Outbox:
                 return is_there
             self._on_gone(channel_id, "the client's stream is gone")
             return False
+        self.has_sent = True
         send = self._router.send
         last = len(parts) - 1
         try:

@@ -43,6 +43,11 @@ class Quantum:
         """Device time since the start. Calls that ran at the same time count once: they shared one turn."""
         return self._permit.total_ns
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the device is this worker's at the moment."""
+        return self._permit.is_held
+
     def start(self) -> None:
         """Start the keeper."""
         start_thread("keeper", self._keep)

@@ -14,11 +14,10 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import zmq
 
-from gpupool_agent.alignment import TINY_BYTES
 from gpupool_agent.call import Call, Done
 from gpupool_agent.calls import LONE_NS, QUICK_NS, Calls
 from gpupool_agent.channel import (
@@ -35,6 +34,7 @@ from gpupool_agent.channel import (
 )
 from gpupool_agent.core.sessions import ChannelId, GoneLink, Sessions
 from gpupool_agent.devices.base import Device
+from gpupool_agent.inlet import Inlet
 from gpupool_agent.outbox import Outbox
 from gpupool_agent.programs import SharedProgram
 from gpupool_agent.quantum import Quantum
@@ -68,13 +68,10 @@ from gpupool_wire.tensors import Buffer
 
 _log = logging.getLogger(__name__)
 
-#: Messages taken from the socket in one turn, so that replies and the agent get theirs.
-RECEIVED_PER_TURN = 32
 #: How soon a reply is tried again whose channel was full (of probes it has not read).
 RETRY_S = 0.005
 #: How long the last messages may take on their way out.
 LINGER_MS = 300
-_POLLIN = int(zmq.POLLIN)
 
 
 class Server:
@@ -92,11 +89,12 @@ class Server:
         self._memory = MemoryLimit(device, lambda idle_for_ns: calls.evict_one(idle_for_ns=idle_for_ns), channel.send)
         self._sessions = Sessions()
         self._programs: dict[int, SharedProgram] = {}
-        self._epoll = select.epoll()
-        self._streams = Streams(self._epoll)
-        #: Streams that have something to say and were not heard yet.
-        self._unheard = 0
-        self._outbox = Outbox(router, self._streams, self._sessions, self._channel_gone)
+        epoll = select.epoll()
+        self._streams = Streams(epoll)
+        #: The latest call was over at once, here, and its caller may be about to make the next.
+        self._has_replied = False
+        self._outbox = Outbox(router, self._streams, self._sessions, self.gone)
+        self._inlet = Inlet(router, epoll, self._streams, self._outbox, self)
         #: Quick calls that wait for a grant.
         self._pending: deque[Call] = deque()
         self._reporting = Reporting(device, quantum, calls, compute_pct=start.compute_pct, policy=start.policy, send=channel.send)
@@ -111,93 +109,58 @@ class Server:
 
     def serve(self) -> None:
         """Serve until stopped. Then clients know, and the socket is closed."""
-        router_fd = int(self._router.getsockopt(zmq.FD))
-        for fd in (router_fd, self._channel.fileno(), self._calls.wake_fd):
-            self._epoll.register(fd, select.EPOLLIN)
+        for fd in (self._channel.fileno(), self._calls.wake_fd):
+            self._inlet.watch(fd)
         due_s = time.monotonic() + BEAT_S
         while not self._is_over:
-            self._turn(due_s, router_fd)
+            self._turn(due_s)
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + BEAT_S
                 self._every_second()
         self._end()
 
-    def _turn(self, due_s: float, router_fd: int) -> None:
+    def _turn(self, due_s: float) -> None:
         """Wait until something is to be done, at most until `due_s`, and do it."""
         wait_s = due_s - time.monotonic()
         if self._outbox.has_unsent:
             wait_s = min(wait_s, RETRY_S)
-        # The descriptor of a ZeroMQ socket tells of changes alone: what is there already has to be asked for.
-        is_heard = self._router_has_more()
-        ready = dict(self._epoll.poll(0 if is_heard else max(0.0, wait_s)))
+        ready = self._inlet.wait(wait_s, may_look=self._may_look)
         if self._channel.fileno() in ready:
             self._hear_agent()
         if self._calls.wake_fd in ready:
             self._calls.woken()
         self._send_done()
-        if is_heard or router_fd in ready:
-            self._receive()
-        self._hear_streams(ready)
+        self._inlet.receive(ready)
         if self._pending:
             self._run_pending()
         if self._outbox.has_unsent:
             self._outbox.retry()
 
-    def _router_has_more(self) -> bool:
-        return bool(int(self._router.getsockopt(zmq.EVENTS)) & _POLLIN)
+    def _may_look(self) -> bool:
+        """Whether the next call may come at once, from a caller that waits for each answer, inside the slice's own turn."""
+        has_replied, self._has_replied = self._has_replied, False
+        return has_replied and self._quantum.is_held
 
     # ── what arrives ──────
 
-    def _receive(self) -> None:
-        for _ in range(RECEIVED_PER_TURN):
-            if not self._router_has_more():
-                return
-            parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
-            self._hear(parts[0].bytes, [part.bytes if len(part) <= TINY_BYTES else part.buffer for part in parts[1:]])
-
-    def _hear_streams(self, ready: Mapping[int, int]) -> None:
-        self._unheard = sum(fd in self._streams for fd in ready)
-        for fd, events in ready.items():
-            if fd == self._streams.listener_fd:
-                self._streams.accept(time.monotonic())
-            elif fd in self._streams:  # a message heard before may have ended it
-                self._unheard -= 1
-                if events & select.EPOLLOUT and not self._streams.flush(fd):
-                    self._channel_gone(self._streams.number_of(fd), "the client's stream is gone")
-                elif events & ~select.EPOLLOUT:
-                    self._hear_stream(fd)
-
-    def _hear_stream(self, fd: int) -> None:
-        number = self._streams.number_of(fd)
-        try:
-            messages = self._streams.read(fd)
-        except RemoteProtocolError as error:  # where its next message begins, nobody knows
-            self._outbox.send(number, Failed(call_id=0, error=error.to_info()))
-            self._channel_gone(number, error.message)
-            return
-        if messages is None:
-            self._channel_gone(number, "the client's stream has ended")
-            return
-        for frames in messages:
-            self._hear(number, frames)
-            if self._sessions.link_of(number) is None:  # not let in, or gone again
-                self._streams.close(number)
-                return
-            self._streams.joined(number)
-
-    def _hear(self, channel_id: ChannelId, frames: Sequence[Buffer]) -> None:
-        """Handle a message; whatever is wrong with it, the client hears so and this loop goes on."""
+    def hear(self, channel_id: ChannelId, frames: Sequence[Buffer]) -> bool:
+        """Handle a message; whatever is wrong with it, the client hears so. Return whether the channel belongs to a link."""
         call_id = 0
         try:
             message, tensors = AT_WORKER.decode(frames)
             call_id = getattr(message, "call_id", 0)
             self._heard(channel_id, message, tensors)
         except GpupoolError as error:
-            self._outbox.send(channel_id, Failed(call_id=call_id, error=error.to_info()))
+            self.refuse(channel_id, error.to_info(), call_id)
         except Exception:  # noqa: BLE001 - a fault in handling one message must not end the others' service
             _log.exception("a message could not be handled", extra={"action": "message_failed"})
-            fault = RemoteFault("the worker could not handle this message; its log says why").to_info()
-            self._outbox.send(channel_id, Failed(call_id=call_id, error=fault))
+            fault = RemoteFault("the worker could not handle this message; its log says why")
+            self.refuse(channel_id, fault.to_info(), call_id)
+        return self._sessions.link_of(channel_id) is not None
+
+    def refuse(self, channel_id: ChannelId, error: ErrorInfo, call_id: int = 0) -> None:
+        """Tell a channel what was wrong with what it sent."""
+        self._outbox.send(channel_id, Failed(call_id=call_id, error=error))
 
     def _heard(self, channel_id: ChannelId, message: Message, frames: Sequence[Buffer]) -> None:
         if isinstance(message, Join):
@@ -230,7 +193,7 @@ class Server:
                 )
                 self._outbox.send(channel_id, joined)
             case Leave():
-                self._channel_gone(channel_id, "the client left", left=True)
+                self.gone(channel_id, "the client left", left=True)
 
     def _program_of(self, call: Call) -> SharedProgram | None:
         """Return the program a call is about; a session that is closed is gone from here on. Raises NotFound."""
@@ -252,6 +215,7 @@ class Server:
             done = self._calls.run_now(call)
             if done is not None:
                 self._send_reply(done)
+                self._has_replied = True
             if done is not None or call.is_handed_on:
                 return
         self._quantum.want()
@@ -274,9 +238,7 @@ class Server:
         if nbytes > shared.quick_bytes:
             shared.quick_bytes = nbytes  # larger than ever: an executor measures it, and the next such call may be quick
             return False
-        return latest_ns <= QUICK_NS or (
-            not self._calls.running and not self._pending and not self._unheard and not self._router_has_more()
-        )
+        return latest_ns <= QUICK_NS or (not self._calls.running and not self._pending and not self._inlet.has_more)
 
     def _run_pending(self) -> None:
         """Run the quick calls that waited for a grant, while there is one."""
@@ -385,7 +347,8 @@ class Server:
         self._reporting.sample()
         self._reporting.report()
 
-    def _channel_gone(self, channel_id: ChannelId, reason: str, *, left: bool = False) -> None:
+    def gone(self, channel_id: ChannelId, reason: str, *, left: bool = False) -> None:
+        """A channel has ended, with a goodbye or without."""
         if isinstance(channel_id, int):
             self._streams.close(channel_id)
         gone = self._sessions.channel_gone(channel_id, reason, left=left)

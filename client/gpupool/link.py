@@ -235,7 +235,12 @@ class Link:
     def _new_channel(self) -> Channel:
         if self._is_near:
             try:
-                near = stream.Stream(self.joined.stream, self.joined.pid, lambda: self.lost is not None)
+                near = stream.Stream(
+                    self.joined.stream,
+                    self.joined.pid,
+                    is_lost=lambda: self.lost is not None,
+                    is_alone=lambda: len(self._all) - len(self._idle) == 1,
+                )
             except Gone as error:
                 _log.debug("calls to %s go through its port: %s", self.worker, error)
                 self._is_near = False

@@ -19,11 +19,14 @@ from typing import Final
 from gpupool import forks
 from gpupool.gone import Gone, Silent
 from gpupool_wire.errors import RemoteProtocolError
+from gpupool_wire.spinning import CROWDED_NS, Spin
 from gpupool_wire.stream import STREAM_BUFFER_BYTES, Inflow, Outflow
 from gpupool_wire.tensors import Buffer
 
 #: How often a thread that waits for the worker looks whether the link is lost: a worker that hangs is still connected.
 LOOK_S: Final = 0.05
+#: A caller that is alone looks so long for its answer before it sleeps: small calls take less, others are not worth it.
+SPIN_NS: Final = 250_000
 #: "off" keeps every channel on ZeroMQ: to measure it, and for tests that stand between a client and its worker.
 VARIABLE: Final = "GPUPOOL_LOCAL_STREAM"
 _timeval = struct.Struct("@ll")
@@ -36,11 +39,16 @@ def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 class Stream:
-    """A Connection (see gpupool.line). Raises Gone where nobody, or somebody other than process `pid`, listens at `name`."""
+    """A Connection (see gpupool.line). Raises Gone where nobody, or somebody other than process `pid`, listens at `name`.
 
-    def __init__(self, name: str, pid: int, is_lost: Callable[[], bool]) -> None:
+    `is_lost` says whether the link is lost, `is_alone` whether no other thread of this process waits for the worker.
+    """
+
+    def __init__(self, name: str, pid: int, is_lost: Callable[[], bool], is_alone: Callable[[], bool] = lambda: False) -> None:
         self.address = f"process {pid} on this host"
         self._is_lost = is_lost
+        self._is_alone = is_alone
+        self._spin = Spin(SPIN_NS)
         self._inflow = Inflow()
         self._arrived: deque[list[Buffer]] = deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -89,19 +97,44 @@ class Stream:
 
     def receive(self, deadline: float | None) -> list[Buffer]:
         """Return the next message. Raises Gone, Silent after the deadline, RemoteProtocolError for what is no message."""
+        if not self._arrived and self._is_alone() and (budget_ns := self._spin.budget_ns()):
+            self._watch(budget_ns)
         while not self._arrived:
-            room = self._inflow.room()
-            try:
-                nbytes = self._socket.recv_into(room[0]) if len(room) == 1 else self._socket.recvmsg_into(room)[0]
-            except BlockingIOError:
+            if not self._read(0):
                 self._look(deadline)
-                continue
-            except OSError as error:
-                raise Gone(f"{self.address} is gone: {error}") from error
-            if not nbytes:
-                raise Gone(f"{self.address} is gone: the connection broke")
-            self._arrived += self._inflow.took(nbytes)
         return self._arrived.popleft()
+
+    def _read(self, flags: int) -> bool:
+        """Read what there is; return False where nothing came in time."""
+        room = self._inflow.room()
+        if self._inflow.is_amid_large:
+            # Else the kernel would hand over every piece as it comes, with Python's lock taken and given for each.
+            flags = socket.MSG_WAITALL
+        try:
+            nbytes = self._socket.recv_into(room[0], 0, flags) if len(room) == 1 else self._socket.recvmsg_into(room, 0, flags)[0]
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Gone(f"{self.address} is gone: {error}") from error
+        if not nbytes:
+            raise Gone(f"{self.address} is gone: the connection broke")
+        self._arrived += self._inflow.took(nbytes)
+        return True
+
+    def _watch(self, budget_ns: int) -> None:
+        """Look for the answer without sleeping, as far as nobody else wants the core."""
+        now_ns = time.monotonic_ns()
+        until_ns = now_ns + budget_ns
+        while not self._read(socket.MSG_DONTWAIT):
+            os.sched_yield()
+            before_ns, now_ns = now_ns, time.monotonic_ns()
+            if now_ns - before_ns > CROWDED_NS:
+                self._spin.crowded()
+                return
+            if now_ns > until_ns:
+                self._spin.missed()
+                return
+        self._spin.hit()
 
     def _look(self, deadline: float | None) -> None:
         if self._is_lost():

@@ -19,8 +19,9 @@ from gpupool_wire.errors import RemoteProtocolError
 from gpupool_wire.limits import MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES
 from gpupool_wire.tensors import Buffer
 
-#: A message that fits is read with one system call, and its frames are copied out of it; larger ones are read to where they stay.
-SCRATCH_BYTES = 64 * 1024
+#: A message that fits is read with one system call, and its frames are copied out of it; of larger ones the beginning is copied,
+#: and the rest is read to where it stays. The prefix of a message of MAX_FRAMES has to fit.
+SCRATCH_BYTES = 20 * 1024
 #: What a socket's buffer is asked to hold (the kernel may give less): the outputs of most calls, so that nobody waits there.
 STREAM_BUFFER_BYTES = 2 * 1024 * 1024
 #: Buffers of one system call (IOV_MAX of Linux).
@@ -72,6 +73,11 @@ class Inflow:
         #: A message larger than the scratch: its frames, and the parts of them that are still to come.
         self._frames: list[Buffer] = []
         self._missing: deque[memoryview] = deque()
+
+    @property
+    def is_amid_large(self) -> bool:
+        """Whether `room` is the rest of a large message and nothing else: worth waiting until all of it is there."""
+        return bool(self._missing)
 
     def room(self) -> list[memoryview]:
         """Return where the next bytes go, in order."""
