@@ -8,7 +8,7 @@ import time
 
 #: Name and arguments of each, in the order they are run; short settings, so that the whole takes minutes.
 BENCHES = {
-    "small_call": [],
+    "client": ["--rounds", "3"],
     "ocr": ["--pages", "6", "--rounds", "3"],
     "ocr_accuracy": [],
     "ocr_fields": ["--documents", "21"],

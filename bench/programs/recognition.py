@@ -1,4 +1,7 @@
-"""A model shaped as PP-OCR's recognition of one line, [1, 3, 48, 320] to [1, 40, 6625], with about a millisecond of work."""
+"""Models of calls: one that adds 16 numbers, and one shaped as PP-OCR's recognition of a line, [1, 3, 48, 320] to [1, 40, 6625].
+
+The second has about a millisecond of work.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 SHAPE = (1, 3, 48, 320)
 STEPS, CLASSES = 40, 6625
-#: Decides how much there is to do: 2 * 40 * (1152 + 6625) * WIDTH operations, about a millisecond of one core at 64.
-WIDTH = 64
+#: Decides how much there is to do: 2 * 40 * (1152 + 6625) * WIDTH operations, about a millisecond of one core at 128.
+WIDTH = 128
 
 
 def recognition() -> bytes:
@@ -43,3 +46,15 @@ def recognition() -> bytes:
 def image(seed: int = 0) -> np.ndarray:
     """An input: float32 values of a real image would do as well; nothing here depends on them."""
     return np.random.default_rng(seed).standard_normal(SHAPE, np.float32)
+
+
+def doubling() -> bytes:
+    """A model that adds its input to itself."""
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "g",
+        [info("x", TensorProto.FLOAT, [16])],
+        [info("y", TensorProto.FLOAT, [16])],
+    )
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
