@@ -34,6 +34,7 @@ from gpupool_broker.leases import LeaseSigner
 from gpupool_broker.recovery import SNAPSHOT_EVERY, Recovery
 from gpupool_broker.store.errors import RightLost, StoreFailed
 from gpupool_broker.store.sql import SqlStore
+from gpupool_broker.tally import Tally
 from gpupool_broker.telling import Teller
 from gpupool_broker.witness import Witness
 from gpupool_wire.errors import PoolUnreachable
@@ -94,6 +95,7 @@ class Broker:
         #: Counts what changed in the pool, usage aside; another number after every start, so that a restart is a change too.
         self.changes = wall_ms()
         self._waiting = 0
+        self.tally = Tally()
         self._on_end = on_end
         self._checked_at = time.monotonic()
         self.failure: BaseException | None = None
@@ -213,6 +215,7 @@ class Broker:
         except StoreFailed as error:
             self._roll_back(error, effects)
         else:
+            self.tally.take(facts, self.pool)
             for effect in effects:
                 self._teller.perform(effect, self.pool)
                 self._witness.told(effect, self.pool)

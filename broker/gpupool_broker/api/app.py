@@ -135,7 +135,8 @@ def _add_health(app: FastAPI, broker: Broker, store: SqlStore) -> None:
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     def metrics() -> PlainTextResponse:
         """The pool for Prometheus."""
-        return PlainTextResponse(broker.read(render), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = broker.read(lambda pool: render(pool, broker.tally, wall_ms()))
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _add_inventory(app: FastAPI, broker: Broker, reader: Any) -> None:  # noqa: ANN401

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.folder import Run
-from gpupool_broker.core.facts import AnyFact, UseFolded, decode_fact
+from gpupool_broker.core.facts import AnyFact, SliceUsed, UseFolded, decode_fact
 from gpupool_broker.store import folds
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import JournalDamaged, JournalFolded, translated
@@ -55,10 +55,12 @@ class JournalReader:
                 yield step
 
     def facts_of(self, slice_id: str) -> list[AnyFact]:
-        """Return the facts of one slice that are kept, oldest first."""
+        """Return the facts of one slice, all but what it used, oldest first."""
         query = sa.select(journal).where(journal.c.slice_id == slice_id).order_by(journal.c.seq)
         with translated(), self._database.engine.connect() as connection:
-            return [fact_of(Record(*row)) for row in connection.execute(query)]
+            facts = [fact_of(Record(*row)) for row in connection.execute(query)]
+        # Journals of earlier versions found them too.
+        return [fact for fact in facts if not isinstance(fact, SliceUsed)]
 
     def faults(self) -> Iterator[JournalDamaged]:
         """Yield everything that is wrong with the journal."""

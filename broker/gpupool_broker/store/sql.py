@@ -72,7 +72,7 @@ class SqlStore:
         return self.journal.facts()
 
     def facts_of(self, slice_id: str) -> list[AnyFact]:
-        """Return the facts of one slice, oldest first."""
+        """Return the facts of one slice, all but what it used, oldest first."""
         return self.journal.facts_of(slice_id)
 
     def is_alive(self) -> bool:

@@ -93,7 +93,7 @@ def test_what_a_spreadsheet_would_calculate_gets_an_apostrophe(text: str) -> Non
 
 
 def test_markup_in_a_name_is_text_in_every_format(store, ledger, facts) -> None:
-    name = "<script>alert('&')</script><b>"
+    name = "<script>alert('&')<b>"
     renamed = [msgspec.structs.replace(fact, tenant=name) if isinstance(fact, f.SliceGranted) else fact for fact in facts]
     store.append(renamed)
     report = ledger().report(period_of("2026-10"))

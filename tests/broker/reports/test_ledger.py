@@ -84,7 +84,7 @@ def test_quarter_hours_are_dropped_after_their_retention_and_days_stay(store, le
     with engine.connect() as connection:
         fine = connection.execute(sa.select(rollups.c.day, sa.func.min(rollups.c.is_fine)).group_by(rollups.c.day)).all()
     first = START_MS // DAY_MS
-    assert [day - first for day, is_fine in fine if is_fine and day < first + 39] == [0, 30, 31]
+    assert sorted(day - first for day, is_fine in fine if is_fine and day < first + 39) == [0, 30, 31]
     assert ledger(hours=late).report(MONTH) == before
     # The month's edges are kept, so that it can be had in every zone; its days in between cannot.
     assert ledger(hours=late).report(period_of("2026-10", "Asia/Tokyo")) == in_tokyo
