@@ -2,6 +2,7 @@
 
     python -m bench.month                                   50 tenants on 200 null devices, the month of October 2026
     python -m bench.month --tenants 8 --devices 8           a small one, in seconds
+    python -m bench.month --fold                            then fold its use: the same report again
     python -m bench.month --zone Europe/Berlin --keep FILE  its month has 745 hours; keep the database
 
 The facts are `month_facts`', the second computation is `recompute`'s. Times of reports are those of the whole process that the
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import msgspec
@@ -28,11 +29,15 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.calendar import Period, period_of
 from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.report import Report
+from gpupool_broker.reports.folding import next_folds
 from gpupool_broker.reports.ledger import FINE_DAYS, Ledger
 from gpupool_broker.reports.orders import Answer, Make, Place
 from gpupool_broker.store.databases import open_database, sqlite_url
+from gpupool_broker.store.fold_writer import FoldWriter
 from gpupool_broker.store.report_tables import rollup_state, rollups
+from gpupool_broker.store.snapshots import Snapshot
 from gpupool_broker.store.sql import SqlStore
+from gpupool_broker.store.tables import folded_use, journal
 
 CHUNK = 20_000
 EXACT = ("held_ms", "reserved_pct_ms", "reserved_mib_ms")
@@ -117,6 +122,28 @@ def _without_quarters(record: bytes) -> Day:
     return day
 
 
+def folded(store: SqlStore, place: Place, now_ms: int, arguments: argparse.Namespace, before: Report) -> list[str]:
+    """Fold all use, have everything counted anew; return in what the month's report is another then."""
+    start, writer = time.perf_counter(), FoldWriter(store.database, store.writer)
+    store.snapshots.write(Snapshot(link=store.journal.head, shape=0, data=b""))
+    hours = sum(1 for _ in takewhile(writer.keep, next_folds(store.database, now_ms)))
+    worked_out_s = time.perf_counter() - start
+    writer.sweep()
+    with store.database.engine.begin() as connection:
+        left = connection.scalar(sa.select(sa.func.count()).select_from(journal))
+        kept = connection.scalar(sa.select(sa.func.sum(sa.func.length(folded_use.c.record))))
+        connection.execute(sa.delete(rollup_state))
+    print(f"{hours} hours folded in {worked_out_s:.0f} s, swept in {time.perf_counter() - start - worked_out_s:.0f} s:", end=" ")
+    print(f"{left:,} records and {kept / 1e6:.1f} MB of folded use are left")
+    start = time.perf_counter()
+    after = Ledger(store.database, now_ms, keep=True).report(period_of(arguments.month, arguments.zone), by="project")
+    print(f"counted anew in {time.perf_counter() - start:.1f} s", end=" ")
+    seconds, _ = min(timed_report(place, now_ms, "json", period=arguments.month, zone=arguments.zone) for _ in range(3))
+    same = after.figures_sha256() == before.figures_sha256()
+    print(f"to {'the same hash' if same else 'ANOTHER HASH'}; its report (JSON) takes {seconds:.2f} s")
+    return [] if same else ["folded, the month has other figures"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenants", type=int, default=50)
@@ -124,6 +151,7 @@ def main() -> None:
     parser.add_argument("--month", default="2026-10")
     parser.add_argument("--zone", default="UTC")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--fold", action="store_true", help="fold its use, and count and report it once more")
     parser.add_argument("--keep", type=Path, help="keep the database here")
     arguments = parser.parse_args()
     period = period_of(arguments.month, arguments.zone)
@@ -168,6 +196,8 @@ def run(arguments: argparse.Namespace, period: Period, path: Path) -> None:
         print("  ", one)
     total = report.total
     print(f"total {total.total_cents / 100:,.2f} {report.currency}; whole GPUs instead {total.whole_cents / 100:,.2f}")
+    if arguments.fold:
+        found += folded(store, place, now_ms, arguments, report)
     database.close()
     store.close()
     if found:

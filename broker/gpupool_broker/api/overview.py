@@ -81,7 +81,7 @@ def add_overview(app: FastAPI, broker: Broker, store: SqlStore, recorder: Record
         slice_ = broker.read(lambda pool: pool.slices.get(slice_id))
         if slice_ is None or (token.role == TENANT and slice_.tenant != token.tenant):
             raise NotFound(f"there is no slice {slice_id[:64]}")
-        stretches = course(store.facts_of(slice_id), since, until)
+        stretches = course([*store.folded_of(slice_id, since), *store.facts_of(slice_id)], since, until)
         return shapes.CourseShape(
             slice_id=slice_id,
             since=moment(since),

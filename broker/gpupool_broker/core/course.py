@@ -1,6 +1,7 @@
 """How one slice fared over time, from its facts in the journal: what it was promised, what it had, how long it waited.
 
 SliceGranted · Resized · Paused · Resumed · Ended ──> promised        SliceUsed (a span and the device time in it) ──> had
+                                                                      UseFolded (the same of quarter hours)
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.accounting.folder import HOUR_MS
+from gpupool_broker.core.accounting.grid import MINUTE_MS, QUARTER_MS
 
 #: Points of a chart: more than that cannot be told apart on a screen.
 MAX_POINTS: Final = 180
@@ -51,13 +54,25 @@ def course(facts: Iterable[f.Fact], since_ms: int, until_ms: int) -> list[Stretc
     for start, stop, share in _promises(rows, end):
         for stretch, part in _parts(stretches, start, stop, width):
             stretch.granted_pct += share * part / min(width, end - stretch.at_ms)
-    for fact in rows:
-        if isinstance(fact, f.SliceUsed):
-            span = fact.span_ms or _USUAL_SPAN_MS
-            for stretch, part in _parts(stretches, fact.at_ms - span, fact.at_ms, width):
-                stretch.achieved_pct += 100 * fact.device_ns / 1e6 * part / span / min(width, end - stretch.at_ms)
-                stretch.throttled_ms += fact.throttled_ns / 1e6 * part / span
+    for start, stop, device_ns, throttled_ns in _uses(rows):
+        for stretch, part in _parts(stretches, start, stop, width):
+            stretch.achieved_pct += 100 * device_ns / 1e6 * part / (stop - start) / min(width, end - stretch.at_ms)
+            stretch.throttled_ms += throttled_ns / 1e6 * part / (stop - start)
     return stretches
+
+
+def _uses(facts: Sequence[f.Fact]) -> Iterable[tuple[int, int, int, int]]:
+    """Yield (from, to, device ns, throttled ns) of what the slice had. How long it was throttled is folded by the hour."""
+    for fact in facts:
+        match fact:
+            case f.SliceUsed():
+                yield fact.at_ms - (fact.span_ms or _USUAL_SPAN_MS), fact.at_ms, fact.device_ns, fact.throttled_ns
+            case f.UseFolded():
+                for _, quarter, device_ns, first, last in fact.uses:
+                    start = quarter * QUARTER_MS
+                    yield start + first * MINUTE_MS, start + (last + 1) * MINUTE_MS, device_ns, 0
+                for _, _, throttled_ns, _, told_ms in fact.totals:
+                    yield (told_ms - 1) // HOUR_MS * HOUR_MS, told_ms, 0, throttled_ns
 
 
 def _promises(facts: Sequence[f.Fact], end: int) -> Iterable[tuple[int, int, int]]:

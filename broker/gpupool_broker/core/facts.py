@@ -285,6 +285,12 @@ class UseFolded(Fact, frozen=True, kw_only=True):
     #: Slice, device ns, throttled ns and calls of a whole fold, and when it was told last (ms).
     totals: list[tuple[str, int, int, int, int]] = []
 
+    def of(self, slice_id: str) -> UseFolded | None:
+        """Return the part of one slice; None where it has none."""
+        uses = [use for use in self.uses if use[0] == slice_id]
+        totals = [total for total in self.totals if total[0] == slice_id]
+        return UseFolded(at_ms=self.at_ms, uses=uses, totals=totals) if uses or totals else None
+
 
 AnyFact = (
     NodeJoined

@@ -25,7 +25,7 @@ from gpupool_broker.store.writer import Writer
 
 #: A turn waits for at most one transaction of a sweep: as many records are taken out at once as take about so long.
 PIECE_S: Final = 0.004
-FEWEST, MOST = 50, 5_000
+FEWEST, MOST = 20, 5_000
 #: Between two of them, so that a turn that waits is next.
 PAUSE_S: Final = 0.004
 

@@ -94,6 +94,12 @@ def newest(connection: sa.Connection, count: int = 1) -> list[Fold]:
     return [Fold(*row) for row in connection.execute(query)]
 
 
+def since(connection: sa.Connection, at_ms: int) -> list[Fold]:
+    """Return the folds that end after a moment, in order."""
+    query = sa.select(*_COLUMNS).where(folded_use.c.clock_ms > at_ms).order_by(folded_use.c.first_seq)
+    return [Fold(*row) for row in connection.execute(query)]
+
+
 def covering(connection: sa.Connection, seq: int) -> Fold | None:
     """Return the fold a record belongs to, kept or folded."""
     query = sa.select(*_COLUMNS).where(folded_use.c.first_seq <= seq, folded_use.c.last_seq >= seq)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from gpupool_broker.core.facts import SCHEMA_VERSION, Fact, SliceUsed, encode_fact
+from gpupool_broker.core.facts import SCHEMA_VERSION, Fact, encode_fact
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import translated
 from gpupool_broker.store.reader import JournalReader
@@ -44,7 +44,7 @@ class Journal(JournalReader):
         """
         head, rows = self._head, []
         for fact in facts:
-            row = chained(head, SCHEMA_VERSION, fact.at_ms, _slice_of(fact), encode_fact(fact))
+            row = chained(head, SCHEMA_VERSION, fact.at_ms, getattr(fact, "slice_id", None), encode_fact(fact))
             head = Link(row.seq, row.crc)
             rows.append(row)
         with self._writer.begin() as connection:
@@ -80,8 +80,3 @@ class Journal(JournalReader):
         with translated(), self._database.engine.connect() as connection:
             row = connection.execute(sa.select(journal).where(journal.c.seq == seq)).first()
         return None if row is None else Record(*row)
-
-
-def _slice_of(fact: Fact) -> str | None:
-    """Return whose story a fact belongs to. Use, told every ten seconds, is none: its index would be larger than all the rest."""
-    return None if isinstance(fact, SliceUsed) else getattr(fact, "slice_id", None)

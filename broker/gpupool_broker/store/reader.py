@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.folder import Run
-from gpupool_broker.core.facts import AnyFact, SliceUsed, UseFolded, decode_fact
+from gpupool_broker.core.facts import AnyFact, UseFolded, decode_fact
 from gpupool_broker.store import folds
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import JournalDamaged, JournalFolded, translated
@@ -55,12 +55,16 @@ class JournalReader:
                 yield step
 
     def facts_of(self, slice_id: str) -> list[AnyFact]:
-        """Return the facts of one slice, all but what it used, oldest first."""
+        """Return the facts of one slice that are kept, oldest first."""
         query = sa.select(journal).where(journal.c.slice_id == slice_id).order_by(journal.c.seq)
         with translated(), self._database.engine.connect() as connection:
-            facts = [fact_of(Record(*row)) for row in connection.execute(query)]
-        # Journals of earlier versions found them too.
-        return [fact for fact in facts if not isinstance(fact, SliceUsed)]
+            return [fact_of(Record(*row)) for row in connection.execute(query)]
+
+    def folded_of(self, slice_id: str, since_ms: int) -> list[UseFolded]:
+        """Return what is folded of one slice's use since a moment (wall clock), an hour of the clock at a time, oldest first."""
+        with translated(), self._database.engine.connect() as connection:
+            found = [run.fact for fold in folds.since(connection, since_ms) for run in fold.runs]
+        return [part for fact in found if fact is not None and (part := fact.of(slice_id)) is not None]
 
     def faults(self) -> Iterator[JournalDamaged]:
         """Yield everything that is wrong with the journal."""

@@ -72,8 +72,12 @@ class SqlStore:
         return self.journal.facts()
 
     def facts_of(self, slice_id: str) -> list[AnyFact]:
-        """Return the facts of one slice, all but what it used, oldest first."""
+        """Return the facts of one slice, oldest first."""
         return self.journal.facts_of(slice_id)
+
+    def folded_of(self, slice_id: str, since_ms: int) -> list[UseFolded]:
+        """Return what is folded of one slice's use since a moment (wall clock), oldest first."""
+        return self.journal.folded_of(slice_id, since_ms)
 
     def is_alive(self) -> bool:
         """Whether the database answers."""

@@ -69,3 +69,19 @@ def test_what_was_before_is_left_out() -> None:
     rows = course([GRANTED, used(10, 4_000), used(3_600, 1_000)], START + 3_590_000, START + 3_600_000)
     assert [(row.at_ms, row.granted_pct, row.achieved_pct) for row in rows] == [(START + 3_590_000, 40, 10)]
     assert course([GRANTED], START + FINEST_MS, START) == []
+
+
+def test_what_is_folded_goes_on_in_quarter_hours() -> None:
+    hour = START - START % 3_600_000 + 3_600_000
+    quarter = hour // 900_000
+    folded = f.UseFolded(
+        at_ms=hour + 1_800_000,
+        uses=[("s", quarter, 360_000 * 10**6, 0, 14), ("s", quarter + 1, 90_000 * 10**6, 5, 14)],
+        totals=[("s", 450_000 * 10**6, 1_800 * 10**6, 9, hour + 1_800_000)],
+    )
+    rows = course([folded, GRANTED], hour, hour + 1_800_000)
+    width = rows[1].at_ms - rows[0].at_ms
+    had = [row.achieved_pct for row in rows]
+    assert (had[0], had[900_000 // width], had[-1]) == pytest.approx((40, 0, 15))
+    assert sum(had) * width / 100 == pytest.approx(450_000)
+    assert sum(row.throttled_ms for row in rows) == pytest.approx(1_800)

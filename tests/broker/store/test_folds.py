@@ -316,3 +316,15 @@ def test_the_chain_is_known_at_records_and_at_ends_of_runs(told: SqlStore) -> No
         assert near == links[near.seq]
     assert told.journal.link_at(told.journal.head.seq + 1) is None
     assert told.journal.link_at(0) == Link()
+
+
+def test_what_is_folded_of_one_slice_is_found(told: SqlStore) -> None:
+    used = sum(fact.device_ns for fact in facts() if isinstance(fact, f.SliceUsed) and fact.slice_id == "b")
+    fold_all(told)
+    found = told.folded_of("b", START_MS)
+    assert sum(device_ns for fact in found for _, _, device_ns, *_ in fact.uses) == used
+    assert sum(total[1] for fact in found for total in fact.totals) == used
+    assert {use[0] for fact in found for use in fact.uses} == {"b"}
+    late = told.folded_of("b", START_MS + 3 * HOUR_MS)
+    assert 0 < len(late) < len(found)
+    assert told.folded_of("nobody", START_MS) == []
