@@ -28,6 +28,7 @@ from gpupool.models import Model
 from gpupool.protocols import ModelSource
 from gpupool.reach import FAILOVER_S, Reach
 from gpupool.slice_usage import SliceUsage, ask_usage
+from gpupool.unpicklable import Unpicklable
 from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, OutOfSliceMemory, UsageError
 from gpupool_wire.home import state_home
 from gpupool_wire.messages import ModelOptions
@@ -43,11 +44,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Slice:
+class Slice(Unpicklable):
     """A slice of a device. A context manager: released at its end, and at the end of the program. Thread-safe.
 
     A forked child may use it as a guest, on a link of its own; the slice stays its parent's.
     """
+
+    _instead_of_pickling = (
+        "a slice cannot be pickled: it ends with this process. Start the other one with the variables of slice.environment(): it "
+        "joins the slice as a guest"
+    )
 
     def __init__(
         self, grant: Grant, locator: Locator, *, control: Control | None, holder: bool, failover_s: float = FAILOVER_S
@@ -261,7 +267,7 @@ class Slice:
         limit = self.usage().memory_limit_bytes  # it may have grown at another's word
         if nbytes > limit:
             raise OutOfSliceMemory(
-                f"the inputs take {nbytes / MIB:.1f} MiB, but slice {self.slice_id} has {format_memory(limit // MIB)}: "
+                f"what is sent takes {nbytes / MIB:.1f} MiB, but slice {self.slice_id} has {format_memory(limit // MIB)}: "
                 "send less at a time, or resize the slice",
                 asked_bytes=nbytes,
                 limit_bytes=limit,

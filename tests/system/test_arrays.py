@@ -151,6 +151,50 @@ def test_a_forked_child_has_arrays_of_its_own(held: Any) -> None:
     assert float(x[1]) == 1
 
 
+INTERRUPTED = """
+import os, signal, threading, time
+import numpy as np, gpupool
+
+with gpupool.connect() as pool, pool.slice(50, "1GiB", wait=10) as held:
+    xp = held.xp
+    large = np.arange(24_000_000.0)
+    x, small = xp.asarray(large), xp.asarray(np.arange(8.0))
+    caught = {"up": 0, "down": 0, "chain": 0}
+    for way in list(caught) * 6:
+        small += 1
+        # So that it comes at another moment of the transfer each time.
+        timer = threading.Timer(0.01 * (1 + sum(caught.values())), os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            while True:
+                if way == "up":
+                    xp.asarray(large)
+                elif way == "down":
+                    np.asarray(x)
+                else:
+                    y = small
+                    for _ in range(100):
+                        y = xp.tanh(y) * 2 + 1
+                    np.asarray(y)
+        except KeyboardInterrupt:
+            caught[way] += 1
+        timer.join()
+    assert np.array_equal(np.asarray(small), np.arange(8.0) + 18), np.asarray(small)
+    assert np.array_equal(np.asarray(x), large)
+    assert held.usage().memory_used_bytes < 3 * large.nbytes
+    print(caught)
+"""
+
+
+def test_ctrl_c_in_the_middle_of_transfers_leaves_every_array_as_it_was(system_pool: Any) -> None:
+    environ = {**system_pool.environ, "GPUPOOL_TOKEN": system_pool.token}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=100, check=False, env=environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "{'up': 6, 'down': 6, 'chain': 6}\n"
+
+
 def test_rapidocr_reads_the_same_with_a_lazy_recognition_output(system_pool: Any, tmp_path: Path) -> None:
     page = str(sorted(PAGE.glob("*.png"))[0])
     local = subprocess.run([sys.executable, "-c", READ, page], capture_output=True, text=True, timeout=120, check=True)

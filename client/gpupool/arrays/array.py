@@ -7,12 +7,12 @@ x = xp.asarray(...)         y = (x * 2).sum(axis=0)          float(y[0]), numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpupool.arrays.handles import Handle
-from gpupool_wire.errors import UsageError
+from gpupool.unpicklable import Unpicklable
 from gpupool_wire.operations import Spec
 from gpupool_wire.tensors import Array
 
@@ -48,7 +48,7 @@ def _binary(name: str) -> tuple[Operator, Operator, Operator]:
     return forward, backward, in_place
 
 
-class RemoteArray:
+class RemoteArray(Unpicklable):
     """An array of the Python array API standard, 2024.12, on the device of a slice. Made by the functions of `slice.xp`.
 
     Its operations are queued; `float`, `int`, `bool`, `complex`, `numpy.asarray` and `str` of a small one read its value. An
@@ -59,6 +59,10 @@ class RemoteArray:
     __hash__ = None  # type: ignore[assignment] # as arrays are compared element by element
     __array_priority__ = 1000
 
+    _instead_of_pickling = (
+        "an array on a slice cannot be pickled: it is memory of another machine. Pickle numpy.asarray(x), or have the other "
+        "process compute it on the slice itself"
+    )
     _caller: Caller
     _handle: Handle
     _spec: Spec
@@ -174,6 +178,9 @@ class RemoteArray:
             raise TypeError(f"an index is an integer, not {self.dtype}")
         return int(self._number("an index"))
 
+    def __format__(self, spec: str) -> str:
+        return format(self._read()[()], spec) if spec else str(self)
+
     def item(self) -> Any:  # noqa: ANN401 - a Python number
         """Return the only element as a Python number."""
         return self._read().item()
@@ -274,12 +281,6 @@ class RemoteArray:
 
     def __deepcopy__(self, memo: Any) -> RemoteArray:  # noqa: ANN401 - of no interest
         return self.__copy__()
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:  # noqa: ANN401 - pickle's
-        raise UsageError(
-            "an array on a slice cannot be pickled: it is memory of another machine. Pickle numpy.asarray(x), or have the other "
-            "process compute it on the slice itself"
-        )
 
 
 _OPERANDS = (RemoteArray, *_NUMBERS)

@@ -68,6 +68,8 @@ class Caller:
         operation = OPERATIONS[name]
         bound, named = operation.signature.bind(args, options)
         named = self._without_device(named)
+        if named.get("dtype") is not None:
+            named["dtype"] = checked_dtype(named["dtype"])
         args = [self._normal(item) for item in bound]
         return self.queue(operation, args, {key: self._normal(item) for key, item in named.items()})
 
@@ -119,6 +121,7 @@ class Caller:
     def upload(self, array: Array) -> RemoteArray:
         """Return an array on the device with the value of one on this host."""
         checked_dtype(array.dtype)
+        self.stream.home.check_room(array.nbytes)
         made: RemoteArray = self.queue(OPERATIONS["asarray"], [array], {})
         return made
 

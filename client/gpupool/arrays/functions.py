@@ -20,6 +20,7 @@ from gpupool.arrays.calling import Caller
 from gpupool.arrays.handles import Handle, Life
 from gpupool.arrays.origin import Origin, here
 from gpupool.arrays.recording import RecordingCaller
+from gpupool.unpicklable import Unpicklable
 from gpupool_wire.errors import UsageError
 from gpupool_wire.messages import Step
 from gpupool_wire.operands import Held
@@ -52,12 +53,16 @@ class _Output:
         self.number = number
 
 
-class StepFunction(Generic[P, R]):
+class StepFunction(Unpicklable, Generic[P, R]):
     """A function whose array work is recorded once and replayed. Thread-safe.
 
     It is recorded anew for other shapes, dtypes or plain arguments, which have to be hashable. What the function does beside
     array operations happens only when it is recorded. It returns arrays, or tuples, lists and dicts of them.
     """
+
+    _instead_of_pickling = (
+        "a recorded step cannot be pickled: it belongs to this process. Pickle the function it was made of, and record it there"
+    )
 
     def __init__(self, caller: Caller, function: Callable[P, R]) -> None:
         self._caller = caller

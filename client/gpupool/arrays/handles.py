@@ -40,6 +40,9 @@ class Links(Protocol):
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
 
+    def check_room(self, nbytes: int) -> None:
+        """Raise OutOfSliceMemory for tensors that an empty slice could not hold."""
+
     def replace_link(self, doubted: Link) -> Link:
         """Return an open link other than `doubted`, which is closed then. Raises as `link` does."""
 

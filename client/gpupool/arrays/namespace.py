@@ -15,6 +15,7 @@ from gpupool.arrays.calling import Caller, checked_dtype
 from gpupool.arrays.handles import Links
 from gpupool.arrays.info import ArrayInfo
 from gpupool.arrays.stream import ArrayStream
+from gpupool.unpicklable import Unpicklable
 from gpupool_wire.errors import UsageError
 from gpupool_wire.operations import OPERATIONS
 
@@ -26,8 +27,13 @@ _DTYPES = (
 )
 
 
-class Functions:
+class Functions(Unpicklable):
     """The functions of the table under one prefix, made when they are first used."""
+
+    _instead_of_pickling = (
+        "slice.xp cannot be pickled: it belongs to this process. A child process joins the slice with slice.environment() and "
+        "has a namespace, and arrays, of its own"
+    )
 
     def __init__(self, caller: Caller, name: str, prefix: str) -> None:
         self._caller = caller

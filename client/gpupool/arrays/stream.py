@@ -49,6 +49,8 @@ class ArrayStream:
         self._adding = threading.Lock()
         self._sending = threading.RLock()
         self._sender = Sender(self)
+        #: Whether somebody has been told that the slice has ended.
+        self._has_ended = False
         renew_after_fork(self)
 
     def __repr__(self) -> str:
@@ -99,7 +101,7 @@ class ArrayStream:
 
     def is_gone(self, handle: Handle) -> bool:
         """Whether an array is gone, as far as is known here."""
-        return handle.life is not self.life or handle.id in self.holding.gone
+        return handle.life is not self.life or handle.id in self.holding.gone or self._has_ended
 
     # ── what comes out ──────
 
@@ -177,6 +179,7 @@ class ArrayStream:
                     life.pending.put_back(undone.batch)
                 raise undone.reason from undone.reason.__cause__
             except GpupoolError as error:
+                self._has_ended |= isinstance(error, LeaseLost)
                 self._failures.refuse(batch, error)
                 self.holding.refused(batch, error)
                 raise
@@ -214,6 +217,7 @@ class ArrayStream:
         if handle.life is not self.life:
             raise UsageError(_OF_PARENT, array_id=handle.id)
         self.home.link()  # where the slice has ended, that is the reason
+        self._has_ended = False
         self.holding.check([handle.id])
 
 

@@ -15,7 +15,7 @@ from gpupool_agent.devices.base import Account
 from gpupool_agent.devices.library import numpy_library
 from gpupool_wire import messages as m
 from gpupool_wire.codec import AT_WORKER, FROM_WORKER, encode
-from gpupool_wire.errors import GpupoolError, LeaseLost, WorkerLost, from_info
+from gpupool_wire.errors import GpupoolError, LeaseLost, OutOfSliceMemory, WorkerLost, from_info
 from gpupool_wire.units import MIB
 
 
@@ -85,6 +85,10 @@ class LocalSlice:
         if self.current.is_dead or self.current is lost:
             self.current = LocalLink(self.memory_mib)
         return self.current
+
+    def check_room(self, nbytes: int) -> None:
+        if nbytes > self.memory_mib * MIB:
+            raise OutOfSliceMemory(f"what is sent takes {nbytes} bytes")
 
     def replace_link(self, doubted: Any) -> Any:
         self.replaced += 1

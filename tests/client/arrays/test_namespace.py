@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from gpupool.arrays import Namespace, RemoteArray
-from gpupool_wire.errors import ExecutionFailed, UsageError
+from gpupool.arrays.functions import StepFunction
+from gpupool_wire.errors import ExecutionFailed, OutOfSliceMemory, UsageError
 from gpupool_wire.operations import OPERATIONS
 
 from .conftest import LocalSlice
@@ -225,6 +226,9 @@ def test_an_array_is_not_pickled_but_copied(xp: Any) -> None:
     x = xp.asarray(X)
     with pytest.raises(UsageError, match="cannot be pickled"):
         pickle.dumps(x)
+    for thing in (xp, xp.linalg, StepFunction(xp._caller, lambda x: x)):
+        with pytest.raises(UsageError, match="cannot be pickled: it belongs to this process"):
+            pickle.dumps(thing)
     copied = copy.deepcopy(x)
     copied[0] = 0
     same(x, X)
@@ -241,6 +245,25 @@ def test_dlpack_goes_through_this_host(xp: Any) -> None:
 def test_a_dtype_no_device_has_is_refused_by_name(xp: Any, value: Any) -> None:
     with pytest.raises(UsageError, match="no device has arrays of dtype"):
         xp.asarray(value)
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[s]", "U3", object, np.longdouble, "V4"])
+def test_such_a_dtype_is_refused_wherever_it_is_named(xp: Any, dtype: Any) -> None:
+    with pytest.raises(UsageError, match="no device has arrays of dtype"):
+        xp.zeros(2, dtype=dtype)
+    with pytest.raises(UsageError, match="no device has arrays of dtype"):
+        xp.astype(xp.zeros(2), dtype)
+    assert xp.zeros(2, dtype="float32").dtype == np.float32
+
+
+def test_an_upload_the_slice_could_not_hold_is_refused_before_it_travels(xp: Any, home: LocalSlice) -> None:
+    with pytest.raises(OutOfSliceMemory, match="what is sent takes"):
+        xp.asarray(np.zeros(65 * 2**20, np.uint8))
+    assert home.current.questions == 0
+
+
+def test_numbers_are_formatted(xp: Any) -> None:
+    assert f"{xp.asarray(2.345):.1f} {xp.asarray([1, 2])}" == "2.3 [1 2]"
 
 
 def test_another_device_or_version_of_the_standard_is_refused(xp: Any) -> None:

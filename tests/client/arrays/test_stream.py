@@ -146,6 +146,9 @@ def test_an_array_used_after_its_slice_ended_says_that(xp: Any, home: LocalSlice
             float(x[0])
     with pytest.raises(LeaseLost, match="was released"):
         float(x[0])
+    with pytest.raises(LeaseLost, match="was released"):
+        x[0] + 1  # from now on at the call
+    assert repr(x).endswith(", gone>")
 
 
 def test_a_forked_childs_arrays_are_its_own(xp: Any) -> None:
