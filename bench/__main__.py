@@ -13,6 +13,8 @@ BENCHES = {
     "ocr_accuracy": [],
     "ocr_fields": ["--documents", "21"],
     "ocr_tuning": ["--pages", "120", "--epochs", "20"],
+    "ocr_service": ["--callers", "8", "--requests", "24"],
+    "ocr_faults": ["--local"],
     "share": ["--seconds", "10"],
     "lone": ["--rounds", "3", "--seconds", "2"],
     "placement": ["--memory", "--scale", "10000"],

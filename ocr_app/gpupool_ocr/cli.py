@@ -2,6 +2,7 @@
 
 gpupool ocr invoice.jpg ──> gpupool ocr read invoice.jpg
 gpupool ocr eval DATA   ──> gpupool_ocr.commands.evaluate
+gpupool ocr serve       ──> gpupool_ocr.commands.serve
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         cls=ReadsByDefault,
         no_args_is_help=True,
-        help="Read pages through the pool, and keep the quality of the reading. `gpupool ocr FILE...` reads files.",
+        help="Read pages through the pool, as a command or a service, and keep the quality. `gpupool ocr FILE...` reads files.",
     )
     for name in COMMANDS:
         import_module(f"gpupool_ocr.commands.{name}").register(group)

@@ -132,7 +132,8 @@ class Router:
             for key in gone:
                 del self._held[key]
         for key in gone:
-            self._retire(key)
+            # Closing waits for whatever is being opened meanwhile: not in the hands of whoever has just read a page.
+            threading.Thread(target=self._retire, args=(key,), name="ocr-retire", daemon=True).start()
 
 
 def _keys(routing: Routing) -> set[int]:
