@@ -2,10 +2,10 @@
 
     python plain_service.py PORT ENGINES
 
-It knows nothing of gpupool. A request waits for a free engine in a thread of FastAPI's pool.
+It knows nothing of gpupool. Requests wait for a free engine in the order they came.
 """
 
-import queue
+import asyncio
 import sys
 
 import cv2
@@ -16,22 +16,23 @@ from fastapi.concurrency import run_in_threadpool
 from rapidocr import RapidOCR
 
 app = FastAPI()
-engines: queue.SimpleQueue[RapidOCR] = queue.SimpleQueue()
+engines: asyncio.Queue[RapidOCR] = asyncio.Queue()
 
 
-def read(content: bytes) -> dict:
-    engine = engines.get()
-    try:
-        result = engine(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
-    finally:
-        engines.put(engine)
+def read(engine: RapidOCR, content: bytes) -> dict:
+    result = engine(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
     boxes = [] if result.boxes is None else result.boxes.tolist()
     return {"lines": [{"polygon": box, "text": text} for box, text in zip(boxes, result.txts or (), strict=True)]}
 
 
 @app.post("/recognize")
 async def recognize(request: Request) -> dict:
-    return await run_in_threadpool(read, await request.body())
+    content = await request.body()
+    engine = await engines.get()
+    try:
+        return await run_in_threadpool(read, engine, content)
+    finally:
+        engines.put_nowait(engine)
 
 
 @app.get("/readyz")
@@ -41,5 +42,5 @@ async def readyz() -> dict:
 
 if __name__ == "__main__":
     for _ in range(int(sys.argv[2])):
-        engines.put(RapidOCR())
+        engines.put_nowait(RapidOCR())
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

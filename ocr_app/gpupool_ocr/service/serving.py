@@ -43,6 +43,9 @@ def serve(settings: Settings, place: Place) -> None:
     import uvicorn
 
     settings.check()
+    # uvicorn ends by raising the signal that stopped it again: it must not take what is put in order behind it with it.
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
     listener = _listen(settings.host, settings.port)
     with listener, place.factory() as factory, open_instance(settings, factory) as parts:
         from gpupool_ocr.service.app import make_app
@@ -54,12 +57,15 @@ def serve(settings: Settings, place: Place) -> None:
 
 def work(settings: Settings, place: Place) -> None:
     """Read jobs until SIGTERM or Ctrl-C."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
     with place.factory() as factory, open_instance(settings, factory) as parts:
         print(f"gpupool ocr worker {parts.instance} reads for {settings.redis}", file=sys.stderr, flush=True)
-        stop.wait()
+        threading.Event().wait()
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
