@@ -23,6 +23,7 @@ from gpupool_agent.models import ModelCache
 from gpupool_agent.programs import Programs, SharedProgram
 from gpupool_agent.quantum import Quantum
 from gpupool_agent.running import Running
+from gpupool_agent.tensor_cache import TensorCache
 from gpupool_agent.threads import start_thread
 from gpupool_wire.errors import GpupoolError, LeaseLost, OutOfSliceMemory, RemoteFault
 from gpupool_wire.messages import Failed, Operate, Operated, Result, Run
@@ -42,9 +43,10 @@ class Calls:
     def __init__(self, device: Device, cache: ModelCache, quantum: Quantum) -> None:
         self._device = device
         self._quantum = quantum
-        self._programs = Programs(device, cache, quantum)
+        tensors = TensorCache(device.account)
+        self._programs = Programs(device, cache, quantum, tensors.give_one)
         self._loading = Loading(self._programs, cache)
-        self._running = Running(device, quantum)
+        self._running = Running(device, quantum, tensors)
         self._array_work = ArrayWork(device, quantum, self._programs.evict_one)
         self._runs: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self._loads: queue.SimpleQueue[Call | SharedProgram] = queue.SimpleQueue()

@@ -95,8 +95,12 @@ class SharedProgram:
 class Programs:
     """The open models of one worker. Thread-safe; opening, closing and evicting are done one at a time."""
 
-    def __init__(self, device: Device, cache: ModelCache, quantum: Quantum) -> None:
+    def __init__(
+        self, device: Device, cache: ModelCache, quantum: Quantum, give_spare: Callable[[], bool] = lambda: False
+    ) -> None:
         self._device = device
+        #: Gives up something that is only kept to save time; returns whether there was anything.
+        self._give_spare = give_spare
         self._cache = cache
         self._quantum = quantum
         self._open: dict[tuple[str, bytes], SharedProgram] = {}
@@ -157,7 +161,12 @@ class Programs:
             shared.leave()
 
     def evict_one(self, *, idle_for_ns: int = 0) -> bool:
-        """Unload the program that no call has used for longest, and that long at least; return whether there was one."""
+        """Give up what is only spare, else unload the program that no call has used for longest, and that long at least.
+
+        Returns whether there was one.
+        """
+        if self._give_spare():
+            return True
         with self._lock:
             now_ns = time.monotonic_ns()
             idle = [(shared.idle_ns(now_ns), shared) for shared in self._open.values()]

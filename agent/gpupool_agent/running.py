@@ -16,10 +16,12 @@ from gpupool_agent.array_store import Broken
 from gpupool_agent.call import Call, Done
 from gpupool_agent.devices.base import Device, Execution, Program
 from gpupool_agent.quantum import Quantum
+from gpupool_agent.tensor_cache import TensorCache
 from gpupool_wire.coding import Coder
+from gpupool_wire.coding.sizes import coded_nbytes
 from gpupool_wire.errors import ExecutionFailed, RemoteProtocolError, UsageError
 from gpupool_wire.messages import Result, Run, Timing
-from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, coded_nbytes, name_of, pack_value, unpack_values
+from gpupool_wire.tensors import Buffer, HeldSpec, SeenSpec, TensorSpec, Value, ValueSpec, name_of, pack_value, unpack_values
 
 _now = time.monotonic_ns
 
@@ -27,9 +29,10 @@ _now = time.monotonic_ns
 class Running:
     """Runs programs. Used by several threads."""
 
-    def __init__(self, device: Device, quantum: Quantum) -> None:
+    def __init__(self, device: Device, quantum: Quantum, tensors: TensorCache) -> None:
         self._device = device
         self._quantum = quantum
+        self._tensors = tensors
 
     def prepare_early(self, call: Call) -> None:
         """Prepare a call before its turn, where that takes nothing of the device."""
@@ -73,7 +76,9 @@ class Running:
         if decoded > self._device.account.limit_bytes:
             raise self._device.account.refusal(decoded, "the coded inputs of a call")
 
-        def held(spec: HeldSpec) -> Value:
+        def held(spec: HeldSpec | SeenSpec) -> Value:
+            if isinstance(spec, SeenSpec):
+                return self._tensors.find(spec)
             kept = call.arrays.pin(spec.id)
             if isinstance(kept, Broken):
                 raise ExecutionFailed(kept.error.message, **{**kept.error.details, "root": kept.root, "code": kept.error.code})
@@ -81,6 +86,9 @@ class Running:
             return kept.array
 
         values = unpack_values(specs, call.frames, held)
+        for spec, value in zip(specs, values, strict=True):
+            if isinstance(spec, TensorSpec) and spec.digest:
+                self._tensors.keep(spec.digest, value)
         if decoded:
             call.coding_ns += _now() - started_ns
         if self._device.aligned_bytes > 1:

@@ -245,6 +245,7 @@ class Link:
                 _log.debug("calls to %s go through its port: %s", self.worker, error)
                 self._is_near = False
             else:
+                self.pace.is_own_host = True
                 return Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER, near)
         return Line(self.worker, CLIENT_AND_WORKER, FROM_WORKER)
 

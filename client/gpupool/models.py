@@ -8,26 +8,26 @@ run ──▶ session on the present link? ──no──▶ OpenModel ──mis
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
+from gpupool.feeds import Feeds, Inputs
 from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
 from gpupool.opening_models import open_on, out_of_place
 from gpupool.protocols import CallTiming
-from gpupool_wire.coding import Coder
+from gpupool_wire.coding.sizes import saved_nbytes
 from gpupool_wire.errors import (
     GpupoolError,
     LeaseLost,
     ModelEvicted,
+    TensorMissing,
     UsageError,
     WorkerLost,
 )
@@ -41,8 +41,9 @@ from gpupool_wire.messages import (
     SessionOpened,
     TensorInfo,
     Timing,
+    WorkerToClient,
 )
-from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, pack_value, saved_nbytes, unpack_values
+from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, unpack_values
 
 if TYPE_CHECKING:
     from gpupool.arrays import Namespace
@@ -83,8 +84,7 @@ class Model:
         self._session: tuple[Link, SessionOpened] | None = None
         self._closed = False
         self._timings = threading.local()
-        #: What was learnt of each input.
-        self._coders: dict[str, Coder] = {}
+        self._feeds = Feeds()
         #: Where the finalizer finds the newest session; it must not hold the model itself.
         self._open_at: list[tuple[Link, int]] = []
         weakref.finalize(self, _forget, self._open_at).atexit = False
@@ -145,8 +145,28 @@ class Model:
     ) -> list[Value]:
         """Return the outputs in order, as fresh writable arrays, those in `keep` as arrays of the slice. See RemoteModel.run."""
         start_ns = time.perf_counter_ns()
-        inputs, frames = self._inputs(feed)
+        session = self._session
+        link = session[0] if session is not None else None
+        try:
+            # What is kept may have to be made again, for which named tensors would be missing.
+            return self._run(start_ns, self._pack(feed, link, may_name=not keep), outputs, run_config, keep)
+        except TensorMissing:
+            return self._run(start_ns, self._pack(feed, link, may_name=False), outputs, run_config, keep)
+
+    def _pack(self, feed: Mapping[str, Value], link: Link | None, *, may_name: bool) -> tuple[Inputs, list[memoryview]]:
+        inputs, frames = self._feeds.pack(feed, lambda: self._links.xp, link, may_name=may_name)
         self._links.check_room(sum(map(len, frames)) + saved_nbytes(spec for _, spec in inputs))
+        return inputs, frames
+
+    def _run(
+        self,
+        start_ns: int,
+        packed: tuple[Inputs, list[memoryview]],
+        outputs: Sequence[str] | None,
+        run_config: Mapping[str, str] | None,
+        keep: Collection[str],
+    ) -> list[Value]:
+        inputs, frames = packed
         wanted = None if outputs is None else list(outputs)
         config = dict(run_config or {})
 
@@ -162,11 +182,7 @@ class Model:
                 link_bytes_per_s=int(link.pace.bytes_per_s),
             )
             sent_ns = time.perf_counter_ns()
-            watch = self._links.watch
-            if watch is None:
-                answer, result_frames = link.call(question, frames)
-            else:
-                answer, result_frames = watch.call(link, "model", self._source.name, question, frames)
+            answer, result_frames = self._ask(link, question, inputs, frames)
             if not isinstance(answer, Result):
                 raise out_of_place(question, answer)
             _observe(link, question, frames, answer, result_frames, time.perf_counter_ns() - sent_ns)
@@ -178,28 +194,17 @@ class Model:
 
         return self._with_session(run_on)
 
-    def _inputs(self, feed: Mapping[str, Value]) -> tuple[list[tuple[str, ValueSpec]], list[memoryview]]:
-        """Return a feed as it travels. Arrays of the slice are named; nothing is imported for a feed without any."""
-        arrays = sys.modules.get("gpupool.arrays.feeding")
-        held = arrays.held_inputs(lambda: self._links.xp, feed) if arrays is not None else {}
-        session = self._session
-        speed = session[0].pace.bytes_per_s if session is not None else 0
-        specs: list[tuple[str, ValueSpec]] = []
-        frames: list[memoryview] = []
-        for name, value in feed.items():
-            if name in held:
-                specs.append((name, held[name]))
-                continue
-            spec, more = pack_value(value, partial(self._coder(name).pack, bytes_per_s=speed)) if speed else pack_value(value)
-            specs.append((name, spec))
-            frames += more
-        return specs, frames
-
-    def _coder(self, name: str) -> Coder:
-        coder = self._coders.get(name)
-        if coder is None:
-            coder = self._coders[name] = Coder(time.perf_counter_ns)
-        return coder
+    def _ask(
+        self, link: Link, question: Run, inputs: Inputs, frames: Sequence[Buffer]
+    ) -> tuple[WorkerToClient, Sequence[Buffer]]:
+        watch = self._links.watch
+        try:
+            if watch is None:
+                return link.call(question, frames)
+            return watch.call(link, "model", self._source.name, question, frames)
+        except TensorMissing:
+            self._feeds.missing(link, inputs)
+            raise
 
     def _kept(self, link: Link, inputs: Sequence[tuple[str, ValueSpec]], names: Collection[str]) -> Kept | None:
         if not names and not any(isinstance(spec, HeldSpec) for _, spec in inputs):

@@ -12,7 +12,8 @@ from typing import Final
 from gpupool.settings import CodingMode
 from gpupool_wire.addresses import parse_address
 from gpupool_wire.coding.link_speed import LinkSpeed
-from gpupool_wire.tensors import ValueSpec, saved_nbytes
+from gpupool_wire.coding.sizes import saved_nbytes
+from gpupool_wire.tensors import ValueSpec
 
 #: What a link between hosts is taken for until it has carried something: 1 Gbit/s. To the own host: more than coding is worth.
 UNKNOWN_SPEED: Final = 125e6
@@ -31,8 +32,9 @@ class Pace:
 
     def __init__(self, worker: str, mode: CodingMode) -> None:
         self.mode = mode
-        self._is_own_host = parse_address(worker, 0).is_loopback
-        self._speed = LinkSpeed(OWN_HOST_SPEED if self._is_own_host else UNKNOWN_SPEED)
+        #: Whether calls stay on this host.
+        self.is_own_host = parse_address(worker, 0).is_loopback
+        self._speed = LinkSpeed(OWN_HOST_SPEED if self.is_own_host else UNKNOWN_SPEED)
         self._saving = threading.Lock()
         self._saved_bytes = 0
 
@@ -45,7 +47,7 @@ class Pace:
         if self.mode is not CodingMode.AUTO:
             return 0 if self.mode is CodingMode.OFF else SLOW
         speed = self._speed.bytes_per_s
-        return 0 if speed > (TUNNEL_SPEED if self._is_own_host else FAST) else speed
+        return 0 if speed > (TUNNEL_SPEED if self.is_own_host else FAST) else speed
 
     @property
     def saved_bytes(self) -> int:

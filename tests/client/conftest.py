@@ -20,7 +20,7 @@ from gpupool.grant import Grant, grant_of
 from gpupool.pool import Pool
 from gpupool_wire import messages as m
 from gpupool_wire.codec import AT_DOOR, AT_WORKER, FROM_CLIENT, Inbox, encode, encode_lease
-from gpupool_wire.errors import GpupoolError, LeaseLost, NotAuthorized, NotFound, RemoteProtocolError, SliceRefused
+from gpupool_wire.errors import GpupoolError, LeaseLost, NotAuthorized, NotFound, RemoteProtocolError, SliceRefused, TensorMissing
 from gpupool_wire.tensors import pack_values, unpack_values
 from gpupool_wire.units import Hold, Policy
 
@@ -112,6 +112,7 @@ class FakeWorker(Host):
         self.store: dict[str, bytes] = {}
         self.sessions: dict[int, str] = {}
         self.closed: list[int] = []
+        self.tensors: dict[bytes, Any] = {}
         self.left: list[bytes] = []
         self.before_run: Callable[[FakeWorker], None] | None = None
         self.timing = m.Timing(queue_ns=1_000, throttle_ns=2_000, execute_ns=3_000)
@@ -166,9 +167,18 @@ class FakeWorker(Host):
                 return []
         if message.session_id not in self.sessions:
             raise NotFound(f"there is no session {message.session_id}")
-        values = unpack_values([spec for _, spec in message.feed], frames)
+        specs = [spec for _, spec in message.feed]
+        values = unpack_values(specs, frames, self._find)
+        self.tensors.update(
+            {spec.digest: value for spec, value in zip(specs, values, strict=True) if getattr(spec, "digest", b"")}
+        )
         specs, parts = pack_values([value * 2 for value in values])
         return [(m.Result(call_id=message.call_id, outputs=specs, timing=self.timing), parts)]
+
+    def _find(self, spec: Any) -> Any:
+        if spec.digest not in self.tensors:
+            raise TensorMissing("it is not kept")
+        return self.tensors[spec.digest]
 
     @staticmethod
     def _opened(call_id: int, session_id: int) -> m.SessionOpened:

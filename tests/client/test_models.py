@@ -68,6 +68,31 @@ def test_what_travels_is_coded_as_the_environment_says(
         assert (granted.traffic.saved_bytes > pixels.nbytes) == is_coded
 
 
+def test_a_tensor_that_is_sent_again_is_named_by_its_digest(pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUPOOL_CODING", "always")
+    mask, other = (np.random.default_rng(seed).standard_normal(20_000).astype(np.float32) for seed in (1, 2))
+    with pool.slice(25, 64) as granted:
+        model = granted.open_model(b"weights")
+        for array in (mask, other, mask, mask, other, other, mask):
+            assert np.array_equal(model.run({"x": array.copy()})[0], array * 2)
+    kinds = [type(run.feed[0][1]).__name__ for run in fakes.worker.heard if isinstance(run, m.Run)]
+    assert kinds == ["TensorSpec"] * 3 + ["SeenSpec", "TensorSpec"] + ["SeenSpec"] * 2
+
+
+def test_a_tensor_the_worker_has_not_kept_is_sent_whole_and_not_named_again(
+    pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUPOOL_CODING", "always")
+    mask = np.random.default_rng(1).standard_normal(20_000).astype(np.float32)
+    with pool.slice(25, 64) as granted:
+        model = granted.open_model(b"weights")
+        for _ in range(5):
+            fakes.worker.tensors.clear()
+            assert np.array_equal(model.run({"x": mask})[0], mask * 2)
+    kinds = [type(run.feed[0][1]).__name__ for run in fakes.worker.heard if isinstance(run, m.Run)]
+    assert kinds == ["TensorSpec"] * 2 + ["SeenSpec"] + ["TensorSpec"] * 3
+
+
 def test_a_coded_call_that_no_slice_could_hold_is_refused_before_it_travels(
     pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

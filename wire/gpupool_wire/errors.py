@@ -152,6 +152,13 @@ class ModelEvicted(GpupoolError):
     http_status = 410
 
 
+class TensorMissing(GpupoolError):
+    """A tensor that was named by its digest is not kept here: send it whole."""
+
+    code = "tensor_missing"
+    http_status = 410
+
+
 class LimitExceeded(GpupoolError):
     """A limit was passed."""
 
@@ -192,6 +199,7 @@ _BY_CODE: Mapping[str, type[GpupoolError]] = {
         LeaseLost,
         OutOfSliceMemory,
         ModelEvicted,
+        TensorMissing,
         WorkerLost,
         LimitExceeded,
         ModelRejected,

@@ -71,6 +71,8 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     #: Bytes of the payload as it travels. For raw tensors that is their size in memory.
     nbytes: Annotated[int, Meta(ge=0, le=MAX_MESSAGE_BYTES)]
     coding: str = RAW
+    #: Its content's digest (see gpupool_wire.coding.seen) where it is to be kept for calls that name it by that, else empty.
+    digest: Annotated[bytes, Meta(max_length=32)] = b""
 
 
 class NoneSpec(msgspec.Struct, frozen=True, array_like=True, tag="n"):
@@ -98,8 +100,16 @@ class HeldSpec(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     shape: Annotated[tuple[Dimension, ...], Meta(max_length=MAX_NDIM)] = ()
 
 
+class SeenSpec(msgspec.Struct, frozen=True, array_like=True, tag="k"):
+    """A tensor that was sent before and kept: its digest. What it is stands in the digest, and here for who only passes it on."""
+
+    digest: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    dtype: str
+    shape: Annotated[tuple[Dimension, ...], Meta(max_length=MAX_NDIM)]
+
+
 PackedSpec = TensorSpec | NoneSpec | MapSpec | SequenceSpec
-ValueSpec = PackedSpec | HeldSpec
+ValueSpec = PackedSpec | HeldSpec | SeenSpec
 #: What a model takes and gives: arrays, lists of them, maps, None.
 Value = Any
 
@@ -221,40 +231,13 @@ def _decoded(spec: TensorSpec, dtype: np.dtype[Any], frames: Sequence[Buffer], a
     """Return the array of coded frames."""
     from gpupool_wire.coding import decode_tensor  # many tensors travel raw, and programs that send no other need not wait for it
 
-    nbytes = raw_nbytes(spec)
+    nbytes = math.prod(spec.shape) * dtype.itemsize
     if spec.dtype == STRING or nbytes > MAX_MESSAGE_BYTES or len(frames) != spec.frames or arrived != spec.nbytes:
         raise RemoteProtocolError(
             f"a tensor of {spec.dtype}{list(spec.shape)}, {spec.coding[:40]!r} in {spec.nbytes} bytes and {spec.frames} frames, "
             f"cannot be in the {arrived} bytes and {len(frames)} frames that arrived"
         )
     return decode_tensor(spec.coding, dtype, spec.shape, nbytes, frames)
-
-
-def raw_nbytes(spec: TensorSpec) -> int:
-    """Return what a tensor takes in memory, however it travels; of texts, their payload."""
-    if spec.dtype == STRING:
-        return spec.nbytes
-    return math.prod(spec.shape) * dtype_named(spec.dtype).itemsize
-
-
-def _coded(specs: Iterable[ValueSpec]) -> Iterator[TensorSpec]:
-    """Yield the tensors that travel coded."""
-    for spec in specs:
-        match spec:
-            case TensorSpec() if spec.coding != RAW:
-                yield spec
-            case SequenceSpec(items=items):
-                yield from _coded(items)
-
-
-def coded_nbytes(specs: Iterable[ValueSpec]) -> int:
-    """Return what the tensors that travel coded take in memory. Raises RemoteProtocolError for an unknown dtype."""
-    return sum(map(raw_nbytes, _coded(specs)))
-
-
-def saved_nbytes(specs: Iterable[ValueSpec]) -> int:
-    """Return how many bytes more the tensors would be on the wire without coding."""
-    return sum(raw_nbytes(spec) - spec.nbytes for spec in _coded(specs))
 
 
 def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
@@ -269,6 +252,8 @@ def _from_texts(spec: TensorSpec, size: int, payload: bytes) -> Array:
     return array.reshape(spec.shape)
 
 
+#: What returns a tensor that does not travel, and how an array that does is packed.
+Holder = Callable[[HeldSpec | SeenSpec], Value]
 Packer = Callable[[Array], tuple[TensorSpec, list[memoryview]]]
 
 
@@ -295,10 +280,10 @@ def pack_value(value: Value, pack: Packer = pack_tensor) -> tuple[PackedSpec, li
     return pack(np.asarray(value))
 
 
-def unpack_value(spec: ValueSpec, frames: Iterator[Buffer], held: Callable[[HeldSpec], Value] | None = None) -> Value:
+def unpack_value(spec: ValueSpec, frames: Iterator[Buffer], held: Holder | None = None) -> Value:
     """Take this value's frames from `frames` and return the value; raise RemoteProtocolError where they do not agree.
 
-    `held` returns what stands for a tensor on the device.
+    `held` returns what stands for a tensor that does not travel: on the device, or seen before.
     """
     match spec:
         case TensorSpec():
@@ -312,9 +297,9 @@ def unpack_value(spec: ValueSpec, frames: Iterator[Buffer], held: Callable[[Held
             if keys.shape != values.shape or keys.ndim != 1:
                 raise RemoteProtocolError(f"a map of {keys.shape} keys and {values.shape} values is malformed")
             return dict(zip(keys.tolist(), values.tolist(), strict=True))
-        case HeldSpec():
+        case HeldSpec() | SeenSpec():
             if held is None:
-                raise RemoteProtocolError(f"array {spec.id} is said to be on the device, where there is none")
+                raise RemoteProtocolError(f"a tensor is said to be here already, where none is kept: {spec}")
             return held(spec)
 
 
@@ -329,9 +314,7 @@ def pack_values(values: Iterable[Value]) -> tuple[list[ValueSpec], list[memoryvi
     return specs, frames
 
 
-def unpack_values(
-    specs: Iterable[ValueSpec], frames: Iterable[Buffer], held: Callable[[HeldSpec], Value] | None = None
-) -> list[Value]:
+def unpack_values(specs: Iterable[ValueSpec], frames: Iterable[Buffer], held: Holder | None = None) -> list[Value]:
     """Return the values of `specs` (see `unpack_value`); raise RemoteProtocolError where frames are missing or left over."""
     rest = iter(frames)
     values = [unpack_value(spec, rest, held) for spec in specs]

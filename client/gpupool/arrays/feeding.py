@@ -21,7 +21,7 @@ from gpupool.link import Link
 from gpupool_wire.errors import RemoteProtocolError
 from gpupool_wire.messages import Result, Run
 from gpupool_wire.operations import Spec
-from gpupool_wire.tensors import Buffer, HeldSpec, Value, ValueSpec, dtype_named
+from gpupool_wire.tensors import Buffer, HeldSpec, SeenSpec, Value, ValueSpec, dtype_named
 
 if TYPE_CHECKING:
     from gpupool.arrays.namespace import Namespace
@@ -46,12 +46,12 @@ class Kept:
         """Outputs and the ids they get, as Run names them."""
         return [(name, handle.id) for name, handle in self._handles.items()]
 
-    def array(self, spec: HeldSpec) -> RemoteArray:
-        """Return the array of an output that stayed. Raises RemoteProtocolError for an id nobody asked for."""
+    def array(self, spec: HeldSpec | SeenSpec) -> RemoteArray:
+        """Return the array of an output that stayed. Raises RemoteProtocolError for one nobody asked for."""
         for handle in self._handles.values():
-            if handle.id == spec.id:
+            if isinstance(spec, HeldSpec) and handle.id == spec.id:
                 return RemoteArray._new(self._caller, handle, Spec(dtype_named(spec.dtype), tuple(spec.shape)))
-        raise RemoteProtocolError(f"the worker kept array {spec.id}, which was not asked for")
+        raise RemoteProtocolError(f"the worker kept an output that was not to stay: {spec}")
 
     def ran(self, model: Model, question: Run, frames: Sequence[Buffer], took_ns: int) -> None:
         """Remember a call, so that its outputs can be made again."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from gpupool.arrays.mentions import sent_by
+from gpupool_wire.coding.sizes import raw_nbytes
 from gpupool_wire.messages import Message, Operate, Operated, Result, Run, Timing
-from gpupool_wire.tensors import STRING, HeldSpec, MapSpec, NoneSpec, SequenceSpec, TensorSpec, ValueSpec, dtype_named
+from gpupool_wire.tensors import HeldSpec, MapSpec, NoneSpec, SeenSpec, SequenceSpec, TensorSpec, ValueSpec
 
 #: What a fetched array is called among the operations of a batch, and arrays that are given back with nothing else.
 READ: Final = "read"
@@ -103,8 +103,8 @@ def _batch(question: Operate, answer: Operated, names: Sequence[str]) -> Moved:
 def raw_bytes(spec: ValueSpec) -> int:
     """Return the bytes of a value in memory, however it travels; of texts, as they travel. What stays on the device is none."""
     match spec:
-        case TensorSpec(dtype=dtype, shape=shape):
-            return spec.nbytes if dtype == STRING else math.prod(shape) * dtype_named(dtype).itemsize
+        case TensorSpec() | SeenSpec():
+            return raw_nbytes(spec)
         case MapSpec(keys=keys, values=values):
             return raw_bytes(keys) + raw_bytes(values)
         case SequenceSpec(items=items):
