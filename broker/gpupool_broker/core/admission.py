@@ -14,12 +14,17 @@ from gpupool_broker.core.lives import Lives
 from gpupool_broker.core.placement import Ask, NoRoom, Plan, place_gang
 from gpupool_broker.core.state import Device, Node, Slice, SliceState
 from gpupool_broker.core.wants import Want
-from gpupool_wire.errors import NotFound, SliceRefused
+from gpupool_wire.errors import Detail, NotFound, SliceRefused
 from gpupool_wire.units import Apart
 
 
 class HasNoRoom(SliceRefused):
     """The quota allows it, and no device has room now."""
+
+    def __init__(self, why: str, *, way_out: str = "", can_ever_fit: bool = True, **details: Detail) -> None:
+        super().__init__(f"{why}: {way_out}" if way_out else why, can_ever_fit=can_ever_fit, **details)
+        #: The message without the way out, which who waits has taken already.
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +73,11 @@ class Admission(Lives):
                 return found
         plain = self._explained(want, ask)
         if isinstance(plain, NoRoom):
-            raise HasNoRoom(plain.message, **plain.details, can_ever_fit=plain.can_ever_fit)
+            raise HasNoRoom(plain.message, way_out=plain.way_out, can_ever_fit=plain.can_ever_fit, **plain.details)
         if kept is None:
             return plain
         where = ", ".join(f"{plan.device} on {plan.node}" for plan in plain[:3])
-        raise HasNoRoom(f"{where} would have room, but is kept for request {kept.request_id}, which is ahead", can_ever_fit=True)
+        raise HasNoRoom(f"{where} would have room, but is kept for request {kept.request_id}, which is ahead")
 
     def _look(self, want: Want, ask: Ask) -> list[Plan] | NoRoom:
         if want.count > 1:
@@ -133,9 +138,7 @@ class Admission(Lives):
                 return [Place(plan=self._as_plan(slice_, want), reserved=slice_) for slice_ in chosen]
         if want.reservation:
             reservation = self.reservations[want.reservation]
-            raise HasNoRoom(
-                f"reservation {want.reservation} of {reservation.account} has no room for {want.account} now", can_ever_fit=True
-            )
+            raise HasNoRoom(f"reservation {want.reservation} of {reservation.account} has no room for {want.account} now")
         return None
 
     def _is_enough(self, kept: Slice, want: Want) -> bool:

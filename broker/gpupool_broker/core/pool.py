@@ -146,7 +146,7 @@ class Pool(Steering):
             event = dataclasses.replace(event, request=msgspec.structs.replace(event.request, wait_ms=1))
         if not (event.request.wait_ms and can_ever and len(self.waiting) < MAX_WAITING):
             return [], [e.AnswerError(caller=event.caller, error=error)]
-        self.waiting.add(Waiting(event, want, error.message))
+        self.waiting.add(Waiting(event, want, error.why if isinstance(error, HasNoRoom) else error.message))
         if sacrifices or comes_first:
             self.look_again()
         return [], []

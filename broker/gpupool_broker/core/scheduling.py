@@ -182,7 +182,7 @@ class Scheduling(Admission):
             try:
                 places = self.admit(waiting.want, event.at_ms, waiting.request_id)
             except HasNoRoom as error:
-                waiting.reason = error.message
+                waiting.reason = error.why
                 reclaims += 1
                 if reclaims <= MAX_RECLAIMS and (outcome := self._make_room(waiting, event)):
                     return outcome[0], [*effects, *outcome[1]]

@@ -120,6 +120,19 @@ def test_the_kept_device_is_free_again_when_nobody_waits_for_it(driver, slice_gr
     assert slice_granted(driver.request(10))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_who_waits_is_not_told_to_wait(driver, slice_granted: Granted, refused: Refused, count: int) -> None:
+    driver.join(devices=2)
+    for _ in range(2):
+        slice_granted(driver.request(100, tenant="other"))
+    assert "wait for room (wait=SECONDS)" in str(refused(driver.request(50, count=count)))
+    assert driver.request(50, count=count, request_id="waits", wait_ms=60_000) == []
+    driver.wait(1)
+    (waiting,) = driver.pool.waiting.in_order(driver.pool.standing)
+    assert waiting.reason.startswith("asked ")
+    assert "wait for" not in waiting.reason
+
+
 def test_a_cancelled_request_is_answered_and_gone(driver, slice_granted: Granted, refused: Refused) -> None:
     driver.join()
     slice_granted(driver.request(100))

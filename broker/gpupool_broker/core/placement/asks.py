@@ -81,6 +81,8 @@ class NoRoom:
     details: Details
     #: Whether an empty pool of these devices could host it.
     can_ever_fit: bool
+    #: What whoever is refused can do about it.
+    way_out: str = ""
 
 
 def meets(needs: Needs, device: Device, node_labels: Mapping[str, str]) -> bool:

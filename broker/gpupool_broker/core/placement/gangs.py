@@ -7,6 +7,7 @@ hosts most. `spread`: one device a node, then a second one, the nodes with most 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from gpupool_broker.core.placement.asks import WHOLE_PCT, Ask, NoRoom, Plan, meets, rating_of
 from gpupool_broker.core.placement.refusals import free_mib, offer_mib
@@ -15,6 +16,8 @@ from gpupool_wire.units import Arrange
 
 #: The share (per cent) a request takes of a device, and the device.
 Spot = tuple[int, Device]
+WAIT: Final = "wait for room (wait=SECONDS)"
+FEWER: Final = "ask for fewer or less"
 
 
 def place_gang(ask: Ask, count: int, arrange: Arrange, nodes: Iterable[Node]) -> list[Plan] | NoRoom:
@@ -68,8 +71,9 @@ def _too_few(ask: Ask, count: int, found: int, possible: int, nodes: int) -> NoR
     share = f"{ask.tflops} TFLOPS" if ask.tflops else f"{ask.compute_pct} %"
     message = f"asked {count} devices with {share} and {ask.memory_mib} MiB each; "
     if possible < count:
-        message += f"the pool has {possible} that are up and could host that: ask for fewer or less"
+        message += f"the pool has {possible} that are up and could host that"
     else:
-        message += f"{found} on {nodes} node(s) have room now, of {possible} that could: wait for room (wait=SECONDS)"
+        message += f"{found} on {nodes} node(s) have room now, of {possible} that could"
     details = {"compute_pct": ask.compute_pct, "memory_mib": ask.memory_mib, "count": count, "found": found, "possible": possible}
-    return NoRoom(message=message, details=dict(details), can_ever_fit=possible >= count)
+    can_ever_fit = possible >= count
+    return NoRoom(message=message, details=dict(details), can_ever_fit=can_ever_fit, way_out=WAIT if can_ever_fit else FEWER)

@@ -69,9 +69,10 @@ def _no_room_now(ask: Ask, details: Details, roomiest: Share) -> NoRoom:
     }
     message = (
         f"{_wanted(ask)}; the roomiest {_kind(ask)}{_constraints(ask)}, {device.info.device} on {device.node}, has "
-        f"{device.open_pct} % and {free} MiB free: ask for less, wait for room (wait=SECONDS), or release a slice"
+        f"{device.open_pct} % and {free} MiB free"
     )
-    return NoRoom(message=message, details=details, can_ever_fit=True)
+    way_out = "ask for less, wait for room (wait=SECONDS), or release a slice"
+    return NoRoom(message=message, details=details, can_ever_fit=True, way_out=way_out)
 
 
 def _wanted(ask: Ask) -> str:
