@@ -105,6 +105,7 @@ def test_the_language_is_switched_and_remembered(pages: Pages, seen: dict[str, A
     page.get_by_role("option", name="简体中文").click()
     page.wait_for_selector("h1:has-text('概览')", timeout=WAIT_MS)
     assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    assert page.title() == "gpupool · 概览"
     assert "租户与配额" in go(page, pages, "/tenants")
 
 

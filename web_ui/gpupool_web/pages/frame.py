@@ -83,7 +83,8 @@ class Frame:
         self.tenant: str = app.storage.user.get(TENANT, "")
         self.say = dress()
         self._watches: list[Watch] = []
-        self._in_trouble = False
+        #: By address: what is wrong with what this page follows.
+        self._troubles: dict[str, GpupoolError] = {}
         self._client = ui.context.client
         self._client.on_delete(self.close)
         self._draw()
@@ -105,7 +106,7 @@ class Frame:
                 with self._client:
                     sign_out()
                 return
-            self._tell(trouble)
+            self._tell(path, trouble)
             if answer is not None:
                 with self._client:
                     draw(answer)
@@ -117,21 +118,26 @@ class Frame:
         await asyncio.wait([looking], timeout=FIRST_S)
         return watch
 
-    def _tell(self, trouble: GpupoolError | None) -> None:
-        """Say that the broker does not answer, that it does again, or what else is wrong."""
+    def _tell(self, path: str, trouble: GpupoolError | None) -> None:
+        """Say that the broker does not answer, that it does again, or what else is wrong with what the page follows."""
+        was_in_trouble = bool(self._troubles)
+        self._troubles.pop(path, None)
         if trouble is not None:
-            said = self.say("The broker does not answer") if isinstance(trouble, PoolUnreachable) else str(trouble)
+            self._troubles[path] = trouble
+        for wrong in self._troubles.values():
+            said = self.say("The broker does not answer") if isinstance(wrong, PoolUnreachable) else str(wrong)
             line = self.say("{trouble}. Trying again every second; what is shown may be old.", trouble=said)
             self._trouble.show(tag("p", line, class_="gp-trouble", role="alert"))
-        elif self._in_trouble:
+        if was_in_trouble and not self._troubles:
             self._trouble.show(tag("p", self.say("The broker answers again."), class_="gp-again", role="status"))
-        self._in_trouble = trouble is not None
-        self._pulse.show(_pulse(self.say, is_live=trouble is None))
+        self._pulse.show(_pulse(self.say, is_live=not self._troubles))
 
     # ── drawn once ──────
 
     def _draw(self) -> None:
         say = self.say
+        if title := next((stop.title for stop in PAGES if stop.holds(self.here)), ""):
+            ui.page_title(f"gpupool · {say(title)}")
         with ui.element("div").classes("gp-shell"):
             with ui.element("header").classes("gp-side"):
                 Live().show(_brand(say))
