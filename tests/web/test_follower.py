@@ -153,6 +153,8 @@ def test_a_revoked_credential_is_told_and_stops_nobody_else(broker: FakeBroker, 
         follower.watch(revoked, "a", "/overview", {})
         follower.watch(fine, "b", "/overview", {})
         await until(lambda: fine.answers and isinstance(revoked.troubles[-1], NotAuthorized))
+        broker.answer, broker.changes = {"n": 2}, 2
+        await until(lambda: fine.answers[-1] == {"n": 2})
 
     run(play)
 

@@ -78,6 +78,8 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         #: The broker's count of changes as it was last heard.
         self._changes = -1
+        #: Credentials that the broker does not take: others are asked with.
+        self._refused: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Follower, {len(self._watches)} watches, {len({watch.key for watch in self._watches})} addresses>"
@@ -108,14 +110,19 @@ class Follower:
             began = self._clock()
             await self._look()
             await asyncio.sleep(max(PAUSE_S, PAUSE_RATIO * (self._clock() - began)))
+        self._refused.clear()
 
     async def _until_changed(self) -> None:
         """Wait until the pool has changed, or until its use is worth a look."""
-        token = next(iter(self._watches)).token
+        token = next((watch.token for watch in self._watches if watch.token not in self._refused), None)
+        if token is None:
+            await asyncio.sleep(RETRY_S)
+            return
         try:
             said = await self._rest.get("/changes", token, after=str(self._changes), wait_s=str(USE_S))
         except NotAuthorized:
-            # Whose credential it is will hear of it; another's is asked with next.
+            # Whose credential it is hears of it with the look that follows.
+            self._refused.add(token)
             return
         except GpupoolError:
             await asyncio.sleep(RETRY_S)
