@@ -8,6 +8,7 @@ import pytest
 
 from gpupool_web.tables import PAGE_ROWS, Column, pager, table
 from gpupool_web.views import devices, overview, queue, slices, tenants
+from gpupool_web.views.story import sentence, story
 from gpupool_web.words import CHINESE, Words
 
 SAY = Words()
@@ -117,7 +118,7 @@ def test_what_a_stranger_wrote_is_text() -> None:
     views = [
         slices.slices(SAY, [SLICE], ""),
         slices.summary(SAY, SLICE),
-        slices.story(SAY, SLICE),
+        story(SAY, SLICE),
         devices.node_facts(SAY, _node(labels={SCRIPT: SCRIPT}, door=SCRIPT)),
     ]
     assert all("<script" not in view and "&lt;script&gt;" in view for view in views)
@@ -128,6 +129,23 @@ def test_a_slice_that_starves_and_its_lease_are_told() -> None:
     shown = slices.summary(SAY, SLICE)
     assert "as long as its client" in shown
     assert "0.5 of 1 GiB" in shown or "512 MiB of 1 GiB" in shown
+
+
+def test_a_story_is_told_in_the_viewers_language() -> None:
+    figures = {"compute_pct": 15, "memory_mib": 256, "reason": ""}
+    line = {"at": "2026-11-21T10:00:00Z", "fact": "SliceResized", "text": "as the broker says", "figures": figures}
+    assert sentence(SAY, line) == "resized to 15 % and 256 MiB"
+    assert sentence(Words(CHINESE), line) == "调整为 15 % 算力与 256 MiB 显存"
+    ended = {**line, "fact": "SliceEnded", "figures": {"how": "evicted", "reason": "room"}}
+    assert sentence(Words(CHINESE), ended) == "已回收：room"
+
+
+@pytest.mark.parametrize(
+    "change", [{"fact": "SomethingNew"}, {"figures": {}}, {"fact": "SliceNoticed", "figures": {"reason": ""}}]
+)
+def test_what_has_no_sentence_here_is_told_as_the_broker_tells_it(change: dict[str, Any]) -> None:
+    line = {"at": "2026-11-21T10:00:00Z", "fact": "SliceResized", "text": "as the broker says", "figures": {}}
+    assert sentence(SAY, {**line, **change}) == "as the broker says"
 
 
 def test_what_a_board_does_not_say_is_not_made_up() -> None:

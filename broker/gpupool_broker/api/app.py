@@ -35,7 +35,7 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.listing import devices_of, slices_of
 from gpupool_broker.core.pool import Pool
 from gpupool_broker.core.state import Slice
-from gpupool_broker.core.story import tell
+from gpupool_broker.core.story import figures_of, tell
 from gpupool_broker.history import Recorder
 from gpupool_broker.reports.desk import Desk
 from gpupool_broker.service import Broker, wall_ms
@@ -255,7 +255,7 @@ def _add_slices(app: FastAPI, broker: Broker, store: SqlStore, reader: Any, chan
             lambda pool: shapes.slice_shape(pool, _visible(pool.slices.get(slice_id), slice_id, token), wall_ms())
         )
         story = [
-            shapes.StoryLine(at=shapes.moment(fact.at_ms), fact=type(fact).__name__, text=tell(fact))
+            shapes.StoryLine(at=shapes.moment(fact.at_ms), fact=type(fact).__name__, text=tell(fact), figures=figures_of(fact))
             for fact in store.facts_of(slice_id)
             if not (brief and isinstance(fact, f.SliceUsed))
         ]

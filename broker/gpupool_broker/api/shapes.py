@@ -81,6 +81,8 @@ class StoryLine(BaseModel):
     at: datetime
     fact: str
     text: str
+    #: What the text is made of, by name, to say it in another language.
+    figures: dict[str, str | int | None] = {}
 
 
 class SliceStory(SliceShape):

@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from gpupool_broker.core import facts as f
 
+#: What of a fact is told beside its sentence, for those who say it in another language.
+TOLD = (
+    "tenant",
+    "project",
+    "node",
+    "device",
+    "compute_pct",
+    "memory_mib",
+    "policy",
+    "hold",
+    "holder",
+    "by",
+    "reason",
+    "how",
+    "notice_ms",
+)
+
+
+def figures_of(fact: f.Fact) -> dict[str, str | int | None]:
+    """Return what a fact's sentence is made of, by name."""
+    return {name: getattr(fact, name) for name in TOLD if hasattr(fact, name)}
+
 
 def tell(fact: f.Fact) -> str:
     """Return one fact as a sentence for people."""

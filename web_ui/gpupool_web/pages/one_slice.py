@@ -11,6 +11,7 @@ from gpupool_web.pages.frame import Frame, Site, opened
 from gpupool_web.pages.navigation import ADMIN, TENANT
 from gpupool_web.rest import Json, Rest
 from gpupool_web.views import slices as view
+from gpupool_web.views.story import story
 
 #: Sizes of memory that the slider steps through.
 MEMORY_STEP_MIB = 64
@@ -56,7 +57,7 @@ class _Page:
         """Draw the slice as REST tells it."""
         self.head.show(view.head(self.say, one))
         self.summary.show(view.summary(self.say, one))
-        self.story.show(view.story(self.say, one))
+        self.story.show(story(self.say, one))
         if self.frame.role in (ADMIN, TENANT):
             self._steer(one)
 

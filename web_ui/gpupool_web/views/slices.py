@@ -13,8 +13,6 @@ from gpupool_web.rest import Json
 from gpupool_web.tables import Column, facts, table
 from gpupool_web.words import Words
 
-#: Lines of a slice's story that are shown, the newest first.
-MAX_STORY: Final = 200
 MIB: Final = 1024 * 1024
 
 
@@ -130,11 +128,3 @@ def course(say: Words, found: Json) -> Html:
 def _gap_ms(rows: list[Json]) -> float:
     begin, end = (datetime.fromisoformat(rows[index]["at"]).timestamp() for index in (0, 1))
     return (end - begin) * 1000
-
-
-def story(say: Words, one: Json) -> Html:
-    """Return what happened to a slice, the newest first."""
-    lines = [
-        tag("li", moment(line["at"], "clock"), tag("span", line["text"])) for line in list(reversed(one["story"]))[:MAX_STORY]
-    ]
-    return joined([tag("div", tag("h2", say("Its story")), class_="gp-head"), tag("ul", *lines, class_="gp-list")])

@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 WORDS: Final = {
+    "granted to {tenant}: {compute_pct} % ({policy}) and {memory} of {device} on {node}, asked by {holder}": "授予 {tenant}：{node} 上 {device} 的 {compute_pct} % 算力（{policy}）与 {memory} 显存，由 {holder} 请求",
+    "resized to {compute_pct} % and {memory}": "调整为 {compute_pct} % 算力与 {memory} 显存",
+    "paused by {by}: {reason}": "由 {by} 暂停：{reason}",
+    "goes on, says {by}": "由 {by} 继续",
+    "told that it will be evicted in {notice}: {reason}": "已通知将在 {notice} 后回收：{reason}",
+    "placed again, on {device} on {node}": "重新放置到 {node} 的 {device}",
+    "lost its device: {reason}": "失去设备：{reason}",
+    "{how}: {reason}": "{how}：{reason}",
     "Slice": "切片",
     "Device": "设备",
     "Promised": "承诺份额",
