@@ -61,8 +61,9 @@ def test_a_running_slice_gets_another_size_pauses_and_is_released(pages: Pages, 
     made = pages.slice(compute=10)
     page.goto(f"{pages.http}/slices/{made}")
     page.get_by_role("slider", name="Compute in per cent").locator(".q-slider__track-container").focus(timeout=WAIT_MS)
-    for _ in range(5):
+    for pct in range(11, 16):
         page.keyboard.press("ArrowRight")
+        page.wait_for_selector(f"text=Compute: {pct} %", timeout=WAIT_MS)
     page.get_by_role("button", name="Resize").click()
     page.wait_for_selector("text=resized to 15 % and 256 MiB", timeout=WAIT_MS)
     page.get_by_role("button", name="Pause").click()
