@@ -116,6 +116,7 @@ WORDS: Final = {
     "The token:": "令牌：",
     "Make the token": "创建令牌",
     "Since (UTC)": "起始时间（UTC）",
+    "Until (UTC)": "截止时间（UTC）",
     "Find": "查找",
     "Newer": "较新",
     "Older": "较旧",
