@@ -110,8 +110,17 @@ class Broker:
         self._wake()
         self._thread.join(5)
         self._wake_out.close(0)
+        self._dismiss()
         if not self._thread.is_alive() and self.failure is None:
             self._recovery.finish(self.pool)
+
+    def _dismiss(self) -> None:
+        """Let nobody wait for an answer that does not come: whoever waits over REST would keep the process from ending."""
+        error = PoolUnreachable("the broker ends while this request waits: ask again with the same request id")
+        for waiting in list(self.pool.waiting):
+            caller = waiting.event.caller
+            if isinstance(caller, Future) and not caller.done():
+                caller.set_exception(error)
 
     @property
     def is_serving(self) -> bool:
