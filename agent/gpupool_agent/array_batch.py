@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+import msgspec
+
 from gpupool_agent.array_operation import Arguments, Made, perform
 from gpupool_agent.array_store import ArrayStore, Broken, Kept
 from gpupool_agent.devices.library import DeviceArray
+from gpupool_wire.coding.sizes import coded_nbytes
 from gpupool_wire.errors import GpupoolError, LimitExceeded, OutOfSliceMemory, RemoteProtocolError
 from gpupool_wire.limits import MAX_MESSAGE_BYTES
 from gpupool_wire.messages import Breakage, BrokenArray, Described, Operate, Operated, OperationCall, Step, Timing
 from gpupool_wire.operands import Held, Many, Operand, Sent, from_operand
-from gpupool_wire.tensors import Buffer, TensorSpec, name_of, pack_tensor, unpack_tensor
+from gpupool_wire.tensors import Buffer, TensorSpec, name_of, unpack_tensor
 
 #: The name of a call that replays a recorded step.
 STEP = "step"
@@ -98,6 +101,7 @@ class Batch:
         message, store = self._message, self._store
         values: list[TensorSpec | BrokenArray] = []
         frames: list[Buffer] = []
+        coding_ns = 0
         with store.lock:
             for array_id in message.fetch:
                 found = store.get(array_id)
@@ -105,12 +109,16 @@ class Batch:
                 if isinstance(found, Broken):
                     values.append(BrokenArray(found.root, found.error))
                     continue
-                spec, more = pack_tensor(store.library.to_host(found.array))
+                array = store.library.to_host(found.array)
+                started_ns = time.monotonic_ns()
+                spec, more = store.coder.pack(array, message.link_bytes_per_s)
+                coding_ns += time.monotonic_ns() - started_ns
                 values.append(spec)
                 frames += more
             described = [_described(store.get(array_id)) for array_id in message.describe]
             for array_id in message.drops:
                 store.drop(array_id)
+        timing = msgspec.structs.replace(timing, coding_ns=coding_ns)
         reply = Operated(
             call_id=message.call_id,
             values=values,
@@ -141,7 +149,9 @@ class _Doing:
     def __init__(self, call: OperationCall, store: ArrayStore, frames: Iterator[Buffer]) -> None:
         self._call = call
         self._store = store
-        specs = _sent([*call.args, *call.options.values()])
+        specs = list(_sent([*call.args, *call.options.values()]))
+        if (decoded := coded_nbytes(specs)) > store.account.limit_bytes:
+            raise store.account.refusal(decoded, f"the coded operands of {call.name}")
         self._sent = [self._received(unpack_tensor(spec, list(islice(frames, spec.frames)))) for spec in specs]
 
     def _received(self, array: DeviceArray) -> DeviceArray:

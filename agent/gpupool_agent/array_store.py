@@ -10,12 +10,14 @@ dropped. An array that was never made is kept as broken, with the error, so that
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from gpupool_agent.core.ledger import Charge, Purpose
 from gpupool_agent.devices.base import Account
 from gpupool_agent.devices.library import ArrayLibrary, DeviceArray, spec_of
+from gpupool_wire.coding import Coder
 from gpupool_wire.errors import ErrorInfo, LimitExceeded, NotFound
 from gpupool_wire.limits import MAX_ARRAYS
 from gpupool_wire.operations import Spec
@@ -61,6 +63,8 @@ class ArrayStore:
         self.library = library
         self.lock = threading.RLock()
         self.steps: dict[int, Any] = {}
+        #: What was learnt of arrays that were fetched.
+        self.coder = Coder(time.perf_counter_ns)
         self._arrays: dict[int, Kept | Broken] = {}
         self._memories: dict[int, Memory] = {}
         self._is_closed = False

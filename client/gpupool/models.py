@@ -21,6 +21,7 @@ from gpupool.forks import renew_after_fork
 from gpupool.link import Link
 from gpupool.model_source import KeptModel
 from gpupool.opening_models import open_on, out_of_place
+from gpupool.pace import on_worker_ns
 from gpupool.protocols import CallTiming
 from gpupool_wire.coding.sizes import saved_nbytes
 from gpupool_wire.errors import (
@@ -306,10 +307,8 @@ def _observe(
     link: Link, question: Run, frames: Sequence[Buffer], answer: Result, result_frames: Sequence[Buffer], wall_ns: int
 ) -> None:
     """Tell the link's pace what a call took on its way."""
-    timing = answer.timing
-    on_worker_ns = timing.queue_ns + timing.throttle_ns + timing.execute_ns + timing.coding_ns
     nbytes = sum(map(len, frames)) + sum(map(len, result_frames))
-    link.pace.observe(nbytes, wall_ns - on_worker_ns, [*(spec for _, spec in question.feed), *answer.outputs])
+    link.pace.observe(nbytes, wall_ns - on_worker_ns(answer.timing), [*(spec for _, spec in question.feed), *answer.outputs])
 
 
 def _split(timing: Timing, wall_ns: int) -> CallTiming:

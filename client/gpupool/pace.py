@@ -13,6 +13,7 @@ from gpupool.settings import CodingMode
 from gpupool_wire.addresses import parse_address
 from gpupool_wire.coding.link_speed import LinkSpeed
 from gpupool_wire.coding.sizes import saved_nbytes
+from gpupool_wire.messages.timing import Timing
 from gpupool_wire.tensors import ValueSpec
 
 #: What a link between hosts is taken for until it has carried something: 1 Gbit/s. To the own host: more than coding is worth.
@@ -25,6 +26,11 @@ TUNNEL_SPEED: Final = 50e6
 FAST: Final = 3e9
 #: With `always`, tensors are coded as for this.
 SLOW: Final = 1e6
+
+
+def on_worker_ns(timing: Timing) -> int:
+    """Return what of a call's wait was not spent on the link."""
+    return timing.queue_ns + timing.throttle_ns + timing.execute_ns + timing.coding_ns
 
 
 class Pace:

@@ -150,6 +150,12 @@ class Slice(Unpicklable):
         return self._reach.traffic
 
     @property
+    def bytes_per_s(self) -> float:
+        """What its link carries, as far as tensors are coded for it; 0 where they travel as they are, or none has yet."""
+        link = self._reach.present
+        return link.pace.bytes_per_s if link is not None else 0
+
+    @property
     def providers(self) -> list[str]:
         """Execution providers of the device, best first. Opens the link where it is not open yet."""
         return list(self.link().joined.providers)

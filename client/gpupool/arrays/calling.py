@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ import numpy as np
 
 from gpupool.arrays.handles import Handle, Stream
 from gpupool.arrays.origin import here
+from gpupool_wire.coding import Coder
 from gpupool_wire.errors import UsageError
 from gpupool_wire.operands import Held, Operand, Sent, to_operand
 from gpupool_wire.operations import OPERATIONS, Operation, Spec, rebuilt
-from gpupool_wire.tensors import Array, Buffer, pack_tensor
+from gpupool_wire.tensors import Array, Buffer
 
 if TYPE_CHECKING:
     from gpupool.arrays.array import RemoteArray
@@ -48,6 +50,8 @@ class Caller:
     def __init__(self, stream: Stream, namespace: Namespace) -> None:
         self.stream = stream
         self._namespace = namespace
+        #: What was learnt of arrays that were sent.
+        self._coder = Coder(time.perf_counter_ns)
         #: What records the operations of a thread that is inside a function being recorded.
         self._now = threading.local()
 
@@ -86,8 +90,9 @@ class Caller:
             if isinstance(value, RemoteArray):
                 return Held(self.own(value))
             if isinstance(value, np.ndarray):
-                spec, more = pack_tensor(value)
-                frames.extend(more if value.nbytes > COPIED_BYTES else map(bytes, more))
+                is_large = value.nbytes > COPIED_BYTES
+                spec, more = self._coder.pack(value, self.stream.home.bytes_per_s if is_large else 0)
+                frames.extend(more if is_large else map(bytes, more))
                 return Sent(spec)
             raise TypeError(f"{operation.name}() takes no {type(value).__name__}")
 

@@ -37,6 +37,10 @@ class Links(Protocol):
     def watch(self) -> Watch | None:
         """What sees every exchange, None where nobody profiles."""
 
+    @property
+    def bytes_per_s(self) -> float:
+        """What its link carries, as far as tensors are coded for it; 0 where they travel as they are."""
+
     def link(self, lost: Link | None = None) -> Link:
         """Return an open link other than `lost`; raise LeaseLost once the slice has ended, WorkerLost where none can be had."""
 

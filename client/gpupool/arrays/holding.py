@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -24,6 +25,7 @@ from gpupool.arrays.origin import Origin
 from gpupool.arrays.queue import Batch
 from gpupool.arrays.replay import lost, plan, rerun_of
 from gpupool.link import Link
+from gpupool.pace import on_worker_ns
 from gpupool_wire.errors import GpupoolError, LeaseLost, RemoteProtocolError, UsageError, WorkerLost
 from gpupool_wire.messages import Described, Operate, Operated
 from gpupool_wire.operations import Spec
@@ -205,7 +207,9 @@ class Holding:
             steps=batch.steps,
             forget_steps=batch.forget_steps,
             drops=batch.drops,
+            link_bytes_per_s=int(link.pace.bytes_per_s),
         )
+        sent_ns = time.perf_counter_ns()
         if (watch := self._home.watch) is None:
             answer, frames = link.call(question, batch.frames)
         else:
@@ -214,6 +218,9 @@ class Holding:
             answer, frames = watch.call(link, "arrays", "arrays", question, batch.frames, names)
         if not isinstance(answer, Operated):
             raise RemoteProtocolError(f"the worker answered Operate with {type(answer).__name__}")
+        specs = [spec for spec in answer.values if isinstance(spec, TensorSpec)]
+        nbytes = sum(map(len, batch.frames)) + sum(map(len, frames))
+        link.pace.observe(nbytes, time.perf_counter_ns() - sent_ns - on_worker_ns(answer.timing), specs)
         for breakage in answer.broken:
             self._failures.remember(breakage, batch.origins[breakage.index])
         return answer, frames

@@ -15,6 +15,7 @@ from gpupool_wire import messages as m
 from gpupool_wire.coding import Coder
 from gpupool_wire.coding.seen import digest_of
 from gpupool_wire.errors import LocalProtocolError, OutOfSliceMemory, TensorMissing, from_info
+from gpupool_wire.operands import Sent
 from gpupool_wire.tensors import SeenSpec, TensorSpec, unpack_values
 
 SLOW_LINK = 1_000_000
@@ -115,6 +116,29 @@ def test_a_tensor_under_anothers_digest_is_refused(client: Any, session_id: int)
     spec, frames = coded(PIXELS)
     with pytest.raises(LocalProtocolError, match="digest"):
         run_coded(client, session_id, msgspec.structs.replace(spec, digest=digest_of(PIXELS + 1)), frames)
+
+
+def test_a_bomb_among_operands_is_refused_before_it_is_made(client: Any) -> None:
+    nbytes = 1 << 30
+    bomb = zstandard.ZstdCompressor(level=1).compress(bytes(nbytes))
+    sent = Sent(TensorSpec("uint8", (nbytes,), 1, len(bomb), "zstd"))
+    made = m.OperationCall(name="asarray", args=[sent], results=[1])
+    with pytest.raises(OutOfSliceMemory, match="coded operands"):
+        client.expect(m.Operated, m.Operate(call_id=1, operations=[made]), [bomb])
+
+
+def test_arrays_come_coded_where_the_callers_link_is_slow(client: Any) -> None:
+    spec, frames = coded(PIXELS)
+    made = m.OperationCall(name="asarray", args=[Sent(spec)], results=[1])
+    client.send(m.Operate(call_id=1, operations=[made], fetch=[1], link_bytes_per_s=SLOW_LINK), frames)
+    answer, received = client.receive()
+    assert isinstance(answer, m.Operated)
+    (fetched,) = answer.values
+    assert isinstance(fetched, TensorSpec)
+    assert fetched.coding.startswith("palette")
+    (array,) = unpack_values([fetched], received)
+    assert array.tobytes() == PIXELS.tobytes()
+    assert answer.timing.coding_ns > 0
 
 
 def test_damaged_tensors_are_refused_and_the_worker_lives_on(client: Any, session_id: int) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from gpupool.arrays import Namespace
+from gpupool.pace import Pace
+from gpupool.settings import CodingMode
 from gpupool_agent.array_batch import Batch
 from gpupool_agent.array_store import ArrayStore
 from gpupool_agent.devices.base import Account
@@ -22,7 +24,7 @@ from gpupool_wire.units import MIB
 class LocalLink:
     """A link to a worker of its own."""
 
-    def __init__(self, memory_mib: int) -> None:
+    def __init__(self, memory_mib: int, coding: CodingMode) -> None:
         self.account = Account(memory_mib * MIB)
         self.store = ArrayStore(self.account, numpy_library())
         self.questions = 0
@@ -33,6 +35,7 @@ class LocalLink:
         #: What is raised in the client while it waits for its next answer.
         self.interrupts: list[BaseException] = []
         self.worker = "tcp://127.0.0.1:0"
+        self.pace = Pace("tcp://10.99.0.1:7201", coding)
         self._ids = itertools.count(1)
 
     @property
@@ -72,18 +75,23 @@ class LocalSlice:
     #: What sees every exchange.
     watch: Any = None
 
-    def __init__(self, slice_id: str = "slice-1", memory_mib: int = 64) -> None:
+    def __init__(self, slice_id: str = "slice-1", memory_mib: int = 64, coding: CodingMode = CodingMode.OFF) -> None:
+        self.coding = coding
         self.slice_id = slice_id
         self.memory_mib = memory_mib
         self.ended: str | None = None
         self.replaced = 0
-        self.current = LocalLink(memory_mib)
+        self.current = LocalLink(memory_mib, coding)
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.current.pace.bytes_per_s
 
     def link(self, lost: Any = None) -> Any:
         if self.ended is not None:
             raise LeaseLost(self.ended)
         if self.current.is_dead or self.current is lost:
-            self.current = LocalLink(self.memory_mib)
+            self.current = LocalLink(self.memory_mib, self.coding)
         return self.current
 
     def check_room(self, nbytes: int) -> None:

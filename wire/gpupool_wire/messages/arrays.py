@@ -57,6 +57,8 @@ class Operate(Message, frozen=True, kw_only=True):
     drops: list[ArrayId] = []
     #: Whether each operation is to be measured.
     measure: bool = False
+    #: What the caller's link carries, as far as the caller knows: arrays may come coded where that is quicker. 0: they come raw.
+    link_bytes_per_s: Count = 0
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="a"):
