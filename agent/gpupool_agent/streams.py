@@ -10,6 +10,7 @@ with the worker. What admits a client is its ticket, as everywhere; until it has
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import select
 import socket
@@ -28,6 +29,9 @@ BACKLOG = 64
 STRANGER_BYTES = 4096
 #: Replies that wait for a client that does not read. It has one call in flight, so it means no good.
 MAX_UNSENT = 64
+#: How often in a row the rest of a large message is looked for before this thread turns to others: its sender, who is copying it,
+#: needs some microseconds for each piece, and a turn through the poller takes longer.
+MAX_LOOKS = 20
 _OUT = select.EPOLLIN | select.EPOLLOUT
 
 
@@ -98,19 +102,24 @@ class Streams:
     def read(self, fd: int) -> list[list[Buffer]] | None:
         """Return the messages that are whole, None where the stream has ended. Raises RemoteProtocolError for what is none."""
         stream = self._by_fd[fd]
+        looks = 0
         while True:
             room = stream.inflow.room()
             try:
                 nbytes = stream.socket.recv_into(room[0]) if len(room) == 1 else stream.socket.recvmsg_into(room)[0]
             except BlockingIOError:
-                return []
+                looks += 1
+                if looks > MAX_LOOKS or not stream.inflow.is_amid_large:
+                    return []
+                os.sched_yield()
+                continue
             except OSError:
                 return None
             if not nbytes:
                 return None
-            # A large message is read as far as it has come; the next small one waits for its turn.
-            if (messages := stream.inflow.took(nbytes)) or nbytes < sum(map(len, room)):
+            if messages := stream.inflow.took(nbytes):
                 return messages
+            looks = 0
 
     def send(self, number: int, parts: Sequence[Buffer]) -> bool:
         """Send a message, later what the socket does not take now; return False where the client is gone or does not read."""
