@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
+from gpupool.array_gone import ArrayGone
 from gpupool.feeds import Feeds, Inputs
 from gpupool.forks import renew_after_fork
 from gpupool.link import Link
@@ -249,6 +250,8 @@ class Model:
             link = self._links.link(lost)
             try:
                 return self._act_on(link, act)
+            except ArrayGone:
+                raise
             except (WorkerLost, LeaseLost) as error:
                 # A worker that stops, says the slice is taken back, also where it only moves: the next link, or none, will tell.
                 lost = link

@@ -112,3 +112,29 @@ def test_beyond_the_bound_the_error_names_the_operation_and_its_line(
         assert np.array_equal(np.asarray(small), X)
         with pytest.raises(gpupool.WorkerLost, match=r"did not fit into the 1048576 that are kept \(asarray, called at .*:\d+\)"):
             float(made_of_it[1])
+
+
+def test_a_model_is_not_fed_with_an_array_that_could_not_be_made_again(
+    own_pool: Any, killed: Any, until: Any, doubling: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUPOOL_RESUME", "1MiB")
+    with own_pool.connect() as pool, pool.slice(10, "64MiB", wait=10) as held:
+        session = held.inference_session(doubling)
+        large, small = held.xp.asarray(np.zeros(500_000, np.float32)), held.xp.asarray(X[0])
+        killed(own_pool.workers()[0])
+        for _ in range(2):
+            with pytest.raises(gpupool.WorkerLost, match=r"this array on slice .* is gone: .* did not fit"):
+                session.run(None, {"x": large})
+        assert np.array_equal(session.run(None, {"x": small})[0], 2 * X[0])
+        (worker,) = own_pool.workers()
+        assert worker.is_running()
+
+
+def test_outputs_nobody_looks_at_are_given_back(own_pool: Any, until: Any, doubling: bytes) -> None:
+    with own_pool.connect() as pool, pool.slice(50, "256MiB", wait=10) as held:
+        session = held.inference_session(doubling, lazy=["y"])
+        for _ in range(20):
+            session.run(None, {"x": np.zeros(2_000_000, np.float32)})  # 8 MB each, more than the slice in all
+        until(lambda: held.usage().memory_used_bytes < 8_000_000)
+        history = held.xp.stream.holding._history
+        until(lambda: history.nbytes == 0 and len(history) == 0)

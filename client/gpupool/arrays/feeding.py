@@ -58,7 +58,7 @@ class Kept:
         if self._handles:
             ids = [handle.id for handle in self._handles.values()]
             rerun = ModelCall(model, question, frames, self._stream.holding.limit_bytes)
-            self._stream.holding.ran(rerun, ids, self._held, here("a call of a model"), took_ns)
+            self._stream.ran(rerun, ids, self._held, here("a call of a model"), took_ns)
 
 
 class ModelCall:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 from gpupool.arrays.origin import Origin
 from gpupool.arrays.queue import Pending
 from gpupool.link import Link
-from gpupool_wire.errors import WorkerLost
 from gpupool_wire.messages import Step
 from gpupool_wire.operands import Operand
 from gpupool_wire.operations import Spec
@@ -16,10 +15,6 @@ from gpupool_wire.tensors import Array, Buffer
 
 if TYPE_CHECKING:
     from gpupool.profiling.watch import Watch
-
-
-class ArrayGone(WorkerLost):
-    """The array was lost with its worker, and cannot be made again."""
 
 
 class Links(Protocol):

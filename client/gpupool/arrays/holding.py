@@ -16,9 +16,10 @@ from typing import Final
 
 import msgspec
 
+from gpupool.array_gone import ArrayGone
 from gpupool.arrays import snapshots
 from gpupool.arrays.failures import Failures
-from gpupool.arrays.handles import ArrayGone, Links
+from gpupool.arrays.handles import Links
 from gpupool.arrays.history import Entry, History, Loss, Rerun
 from gpupool.arrays.mentions import frames_of, held_by
 from gpupool.arrays.origin import Origin
@@ -100,7 +101,7 @@ class Holding:
         self._link = link
 
     def _make_again(self, link: Link) -> None:
-        self._absorb()
+        self.absorb()
         for part in plan(self._history):
             if isinstance(part, Batch):
                 self._do_again(link, part)
@@ -156,7 +157,7 @@ class Holding:
     def exchange(self, link: Link, batch: Batch, fetch: list[int], describe: list[int]) -> tuple[Operated, list[Buffer]]:
         """Have a batch done and ask for arrays; remember how they would be made again."""
         answer, frames = self._ask(link, batch, fetch, describe)
-        self._absorb()
+        self.absorb()
         self._history.did(batch, answer.timing.execute_ns)
         if self.gone:
             for array_id in [*batch.drops, *(dead for call in batch.operations for dead in call.drops)]:
@@ -168,11 +169,17 @@ class Holding:
         for call, origin in zip(batch.operations, batch.origins, strict=True):
             self._history.lose(call.results, origin, f"it was refused: {error.message}")
 
+    @property
+    def has_news(self) -> bool:
+        """Whether models were called that nobody has taken note of yet."""
+        return bool(self._ran)
+
     def ran(self, rerun: Rerun, results: Sequence[int], held: Sequence[int], origin: Origin, took_ns: int) -> None:
         """A model was called whose outputs stayed. Safe in any thread."""
         self._ran.append(lambda: self._history.ran(rerun, results, held, origin, took_ns))
 
-    def _absorb(self) -> None:
+    def absorb(self) -> None:
+        """Take note of the calls of models."""
         while self._ran:
             self._ran.popleft()()
 

@@ -14,8 +14,10 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 
+from gpupool.array_gone import ArrayGone
 from gpupool.arrays.failures import Failures
-from gpupool.arrays.handles import ArrayGone, Handle, Life, Links
+from gpupool.arrays.handles import Handle, Life, Links
+from gpupool.arrays.history import Rerun
 from gpupool.arrays.holding import Holding, kept_bytes
 from gpupool.arrays.origin import Origin
 from gpupool.arrays.queue import Batch
@@ -148,16 +150,23 @@ class ArrayStream:
             self.holding.move_to(link)
             self.holding.check(handles)
 
+    def ran(self, rerun: Rerun, results: Sequence[int], held: Sequence[int], origin: Origin, took_ns: int) -> None:
+        """A model was called whose outputs stayed; they are given back in time, also where no operation follows."""
+        self.holding.ran(rerun, results, held, origin, took_ns)
+        self._sender.notice()
+
     @property
     def has_more(self) -> bool:
         """Whether there is something to do: operations to send, arrays to give back, snapshots to take."""
-        return not self.life.pending.is_empty or bool(self.life.dead) or self.holding.is_snapshot_due
+        holding = self.holding
+        return not self.life.pending.is_empty or bool(self.life.dead) or holding.has_news or holding.is_snapshot_due
 
     def flush_quietly(self) -> None:
         """As `flush`, for a thread that has nobody to tell: whoever reads is told. Snapshots are taken here."""
         with contextlib.suppress(GpupoolError):
             self._say(self.life)
             with self._sending:
+                self.holding.absorb()
                 self.holding.take_snapshots()
 
     def _say(self, life: Life, *, fetch: Handle | None = None, describe: Handle | None = None) -> tuple[Operated, list[Buffer]]:
