@@ -6,16 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import gpupool
 
@@ -25,28 +22,7 @@ PAGES = Path(__file__).parents[2] / "ocr_app/gpupool_ocr/sample_pages"
 #: A dead holder is noticed in three seconds; the contract says the slice is free in less than five.
 FREED_S = 5.0
 DEADLINE_S = 60.0
-#: What a program is given before its own text, so that nothing of it can be executed in its own process.
-POISON = """
-from onnxruntime.capi import onnxruntime_pybind11_state as _state
-
-def _poisoned(self, *args, **kwargs):
-    raise AssertionError("a local session was opened")
-
-if _state.InferenceSession.__module__ == _state.__name__:
-    _state.InferenceSession.__init__ = _poisoned
-"""
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The state directory of a pool that runs as long as this module's tests."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GPUPOOL_HOME", str(folder))
-        patch.delenv("GPUPOOL_URL", raising=False)
-        with gpupool.embedded_pool():
-            yield folder
 
 
 @pytest.fixture
@@ -62,43 +38,6 @@ def is_whole_device_free(pool: gpupool.Pool, wait_s: float) -> bool:
     except gpupool.SliceRefused:
         return False
     return True
-
-
-@pytest.fixture
-def command(tmp_path: Path, home: Path) -> Callable[..., list[str]]:
-    """Returns the words that run a program's text under `gpupool run`."""
-
-    def words(text: str, *arguments: str, python: str = sys.executable, options: Sequence[str] = ()) -> list[str]:
-        program = tmp_path / "program.py"
-        program.write_text(POISON + textwrap.dedent(text))
-        size = options or ("--compute", "100", "--memory", "2GiB")
-        return [sys.executable, "-m", "gpupool", "run", *size, "--", python, str(program), *arguments]
-
-    return words
-
-
-@pytest.fixture
-def run(command: Callable[..., list[str]], tmp_path: Path) -> Run:
-    """Runs a program's text under `gpupool run`."""
-
-    def run(*given: Any, **how: Any) -> subprocess.CompletedProcess[str]:
-        words = command(*given, **how)
-        return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False, cwd=tmp_path)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with weights: y = softmax(x · w), of 64 numbers."""
-    weights = np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Softmax", ["h"], ["y"])]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 64]) for name in "xy"]
-    graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], [numpy_helper.from_array(weights, "w")])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    path = tmp_path_factory.mktemp("model") / "small.onnx"
-    path.write_bytes(made.SerializeToString())
-    return path
 
 
 INFER = """
