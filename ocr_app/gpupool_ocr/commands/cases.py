@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpupool_ocr.commands.options import needs_extra
+from gpupool_wire.errors import UsageError
 
 if TYPE_CHECKING:
     from gpupool_ocr.cases.store import CaseStore
@@ -31,7 +32,7 @@ def _store(folder: Path, *, must_exist: bool = True) -> CaseStore:
     with needs_extra():
         from gpupool_ocr.cases.store import CaseStore
     if must_exist and not (folder / "cases.sqlite").exists():
-        raise typer.BadParameter(f"{folder} holds no bad cases")
+        raise UsageError(f"{folder} holds no bad cases")
     return CaseStore(folder)
 
 

@@ -2,5 +2,5 @@
 
     lines ──recognise (marks)──> type ──find, normalise──> fields ──checks──> Document ──> JSON, CSV, duplicates, verifiers
 
-Everything but `command` is pure: no files, clocks or models.
+Only `job` and `packaged` touch files and models; everything else is pure.
 """
