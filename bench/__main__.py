@@ -15,6 +15,7 @@ BENCHES = {
     "ocr_tuning": ["--pages", "120", "--epochs", "20"],
     "ocr_service": ["--callers", "8", "--requests", "24"],
     "ocr_faults": ["--local"],
+    "ocr_tuning": ["--pages", "200", "--replay", "60", "--epochs", "20"],
     "share": ["--seconds", "10"],
     "lone": ["--rounds", "3", "--seconds", "2"],
     "placement": ["--memory", "--scale", "10000"],

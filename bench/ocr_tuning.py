@@ -4,7 +4,7 @@
 
 Words that start low are drawn (ink-jet codes of dots, or meters of seven segments, blurred and noisy), put into a store of bad
 cases as a service does with what its users correct, and `gpupool ocr tune` is run on the store. Lines of other kinds, serial
-numbers and plates, measure what is forgotten.
+numbers and plates, are trained on beside them so that they are not forgotten; other ones of these measure what was.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 GPUPOOL = [sys.executable, "-m", "gpupool", "ocr"]
 DEGRADE = "coarse=0.5,blur=0.6,noise=0.3"
+OTHERS = "blur=0.3,jpeg=0.3"
 
 
 def run(*arguments: object) -> None:
@@ -26,7 +27,8 @@ def run(*arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", default="dots")
-    parser.add_argument("--pages", type=int, default=240)
+    parser.add_argument("--pages", type=int, default=400)
+    parser.add_argument("--replay", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument(
         "--pool", action="store_true", help="run the network on a slice of the embedded pool, else in this process"
@@ -35,10 +37,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run("synth", folder / "bad", "--kind", arguments.kind, "--count", arguments.pages, "--seed", 11, "--degrade", DEGRADE)
-        run("synth", folder / "others", "--kind", "serial,plate", "--count", 60, "--seed", 12, "--degrade", "blur=0.3,jpeg=0.3")
+        run("synth", folder / "others", "--kind", "serial,plate", "--count", 60, "--seed", 12, "--degrade", OTHERS)
+        run("synth", folder / "replay", "--kind", "serial,plate", "--count", arguments.replay, "--seed", 13, "--degrade", OTHERS)
         run("cases", "add", folder / "cases", folder / "bad", "--business", "bench")
         where = [] if arguments.pool else ["--local"]
         command = ["tune", "-o", str(folder / "tuned.onnx"), "--cases", str(folder / "cases"), "--others", str(folder / "others")]
+        command += ["--replay", str(folder / "replay")]
         done = subprocess.run(
             [*GPUPOOL, *command, "--epochs", str(arguments.epochs), *where], check=True, capture_output=True, text=True
         )

@@ -21,10 +21,13 @@ def tune(
     ],
     data: Annotated[list[Path] | None, typer.Option(help="A folder of labelled pages (may be repeated).")] = None,
     cases: Annotated[Path | None, typer.Option(help="A store of bad cases: those that are labelled join the data.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Labelled pages of other kinds that must not be forgotten: trained on, too.")
+    ] = None,
     others: Annotated[Path | None, typer.Option(help="Labelled pages of other kinds, to measure what is forgotten.")] = None,
     base: Annotated[Path | None, typer.Option(help="The recogniser to start from, in place of the packaged one.")] = None,
     epochs: Annotated[int, typer.Option(help="How often all lines are walked over.")] = 40,
-    rate: Annotated[float, typer.Option(help="Adam's step.")] = 2e-3,
+    rate: Annotated[float, typer.Option(help="Adam's step.")] = 1e-3,
     batch: Annotated[int, typer.Option(help="Lines a step.")] = 32,
     pull: Annotated[float, typer.Option(help="How strongly weights are drawn to what they were.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of the split and of the order of lines.")] = 0,
@@ -49,7 +52,7 @@ def tune(
 
     settings = Settings(epochs=epochs, rate=rate, batch=batch, pull=pull, seed=seed)
     job = TuningJob(
-        data=data or [], cases=cases, others=others, output=output, base=base, settings=settings,
+        data=data or [], cases=cases, replay=replay, others=others, output=output, base=base, settings=settings,
         compute=parse_compute(compute), memory=memory, wait_s=wait, local=local,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

@@ -37,7 +37,7 @@ class Settings:
     """How a head is trained."""
 
     epochs: int = 40
-    rate: float = 2e-3
+    rate: float = 1e-3
     batch: int = 32
     #: Pull of the weights towards what they were: without it, rare characters are forgotten.
     pull: float = 1e-3

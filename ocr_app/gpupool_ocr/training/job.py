@@ -29,6 +29,8 @@ class TuningJob:
     data: list[Path]
     #: A store of bad cases whose labelled pages join the data.
     cases: Path | None
+    #: Pages of other kinds that are trained on and chosen by beside the data, so that they are not forgotten; not measured on.
+    replay: Path | None
     #: Pages of other kinds: nothing is trained on them, they tell what was forgotten.
     others: Path | None
     output: Path
@@ -47,10 +49,15 @@ class TuningJob:
         examples = self._examples(scratch)
         shares = split(examples, self.settings.seed)
         others = find_examples(self.others) if self.others else []
+        replay = find_examples(self.replay) if self.replay else []
         with self._factory() as factory:
             session = factory.open(parts.features)
             lines = {share: self._features(pages, session, share, say) for share, pages in shares.items()}
             other_lines = self._features(others, session, "others", say)
+            again = self._features(replay, session, "replay", say)
+        # Of what must not be forgotten, every fourth line helps to choose the epoch.
+        lines["validation"] += again[::4]
+        lines["train"] += [line for index, line in enumerate(again) if index % 4]
         tuned = self._tuned(parts.head, lines, say)
         model = put_together(parts, tuned)
         card = Card(
