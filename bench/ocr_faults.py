@@ -38,7 +38,7 @@ from bench.ocr_load import Service, free_port, percentile
 from gpupool_ocr.plans.reading import default_snapshot, read_snapshot, write_snapshot
 
 PLUGIN = "def extract(page, version='1'):\n    return {'lines': len(page['lines']), 'by': version}\n"
-TEXT = "HELLO 12345"
+TEXT = "BANK427965"
 
 
 def page() -> bytes:

@@ -26,7 +26,7 @@ from gpupool_ocr.service.instance import open_instance
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.settings import Settings
 
-TEXT = "HELLO 12345"
+TEXT = "BANK427965"
 
 
 def drawn(text: str = TEXT, *, width: int = 420) -> bytes:

@@ -36,9 +36,9 @@ def test_a_dropped_page_shows_its_lines_and_a_bad_file_its_error(address: str, p
         tab.set_input_files("#file", tmp_path / "page.png")
         line = tab.locator("#lines li").first
         line.wait_for()
-        assert line.locator("div").inner_text() == "HELLO 12345"
+        assert line.locator("div").inner_text() == "BANK427965"
         assert tab.evaluate("[canvas.width, canvas.height]") == [420, 90]
-        assert "1 lines, 11 characters" in tab.locator("#summary").inner_text()
+        assert "1 lines, 10 characters" in tab.locator("#summary").inner_text()
         assert "release 1" in tab.locator("#summary").inner_text()
         line.hover()
         assert "lit" in (line.get_attribute("class") or "")
