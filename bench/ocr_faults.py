@@ -42,8 +42,8 @@ TEXT = "BANK427965"
 
 
 def page() -> bytes:
-    image = np.full((90, 420, 3), 255, np.uint8)
-    cv2.putText(image, TEXT, (20, 62), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (0, 0, 0), 3, cv2.LINE_AA)
+    image = np.full((400, 420, 3), 255, np.uint8)
+    cv2.putText(image, TEXT, (20, 220), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (0, 0, 0), 3, cv2.LINE_AA)
     return bytes(cv2.imencode(".png", image)[1].tobytes())
 
 

@@ -30,9 +30,9 @@ TEXT = "BANK427965"
 
 
 def drawn(text: str = TEXT, *, width: int = 420) -> bytes:
-    """Return a picture of one line, as PNG."""
-    image = np.full((90, width, 3), 255, np.uint8)
-    cv2.putText(image, text, (20, 62), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (0, 0, 0), 3, cv2.LINE_AA)
+    """Return a picture of one line, as PNG, nearly square: the detector enlarges the shorter side."""
+    image = np.full((400, width, 3), 255, np.uint8)
+    cv2.putText(image, text, (20, 220), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (0, 0, 0), 3, cv2.LINE_AA)
     return cv2.imencode(".png", image)[1].tobytes()
 
 

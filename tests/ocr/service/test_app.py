@@ -55,7 +55,7 @@ def test_a_page_is_answered_with_lines_versions_and_timings(client: httpx.Client
     assert (body["name"], body["bid"], body["plan"], body["release"]) == ("one.png", "acme", "text", 1)
     assert set(body["versions"]) == {"detection", "recognition", "direction"}
     (read,) = body["pages"]
-    assert (read["width"], read["height"]) == (420, 90)
+    assert (read["width"], read["height"]) == (420, 400)
     (line,) = read["lines"]
     assert line["order"] == 0
     assert line["score"] > 0.8

@@ -37,7 +37,7 @@ def test_a_dropped_page_shows_its_lines_and_a_bad_file_its_error(address: str, p
         line = tab.locator("#lines li").first
         line.wait_for()
         assert line.locator("div").inner_text() == "BANK427965"
-        assert tab.evaluate("[canvas.width, canvas.height]") == [420, 90]
+        assert tab.evaluate("[canvas.width, canvas.height]") == [420, 400]
         assert "1 lines, 10 characters" in tab.locator("#summary").inner_text()
         assert "release 1" in tab.locator("#summary").inner_text()
         line.hover()
