@@ -24,18 +24,26 @@ Number = Annotated[int, Path(ge=1, le=1 << 31)]
 def make_router(parts: Parts) -> APIRouter:
     """Return the routes of an administrator."""
     router = APIRouter(prefix="/v1/admin", tags=["snapshots"], responses={**ANSWERS, 403: ANSWERS[401]})
-    rollouts, store = parts.rollouts, parts.rollouts.store
+    _add_views(router, parts)
+    _add_changes(router, parts)
+    return router
 
-    def admin(request: Request) -> str:
-        caller = caller_of(parts, request)
-        if not caller.spec.is_admin:
-            raise NotAuthorized(f"tenant {caller.tenant!r} is no administrator of this service")
-        return caller.tenant
+
+def _admin(parts: Parts, request: Request) -> str:
+    """Return who asks. Raises Unauthorized, NotAuthorized."""
+    caller = caller_of(parts, request)
+    if not caller.spec.is_admin:
+        raise NotAuthorized(f"tenant {caller.tenant!r} is no administrator of this service")
+    return caller.tenant
+
+
+def _add_views(router: APIRouter, parts: Parts) -> None:
+    store = parts.rollouts.store
 
     @router.get("/status")
     async def status(request: Request) -> dict[str, Any]:
         """The desired state, and what is alive (static and dynamic snapshot), with the difference."""
-        admin(request)
+        _admin(parts, request)
         state = await asyncio.to_thread(store.desired)
         beats = await asyncio.to_thread(parts.heartbeats.store.alive)
         wanted = {state.active, *([state.candidate] if state.candidate else [])}
@@ -49,26 +57,28 @@ def make_router(parts: Parts) -> APIRouter:
     @router.get("/snapshots")
     async def history(request: Request) -> list[dict[str, Any]]:
         """All snapshots, newest first."""
-        admin(request)
-        return [
-            {key: value for key, value in _plain(entry).items() if key != "yaml"}
-            for entry in await asyncio.to_thread(store.history)
-        ]
+        _admin(parts, request)
+        entries = [_plain(entry) for entry in await asyncio.to_thread(store.history)]
+        return [{key: value for key, value in entry.items() if key != "yaml"} for entry in entries]
 
     @router.get("/snapshots/{number}")
     async def show(request: Request, number: Number) -> dict[str, Any]:
         """One snapshot as it was applied."""
-        admin(request)
-        return dict(_plain(await asyncio.to_thread(store.get, number)))
+        _admin(parts, request)
+        return _plain(await asyncio.to_thread(store.get, number))
 
     @router.post("/diff", openapi_extra=_YAML)
     async def compare(request: Request) -> dict[str, Any]:
         """What applying a snapshot would change. Nothing is opened."""
-        admin(request)
+        _admin(parts, request)
         snapshot = read_snapshot(await _text(request))
         state = await asyncio.to_thread(store.desired)
         active = read_snapshot((await asyncio.to_thread(store.get, state.active)).yaml) if state.active else None
         return {"active": state.active, "changes": [dataclasses.asdict(change) for change in diff(active, snapshot)]}
+
+
+def _add_changes(router: APIRouter, parts: Parts) -> None:
+    rollouts = parts.rollouts
 
     @router.post("/snapshots", openapi_extra=_YAML)
     async def apply(
@@ -78,15 +88,16 @@ def make_router(parts: Parts) -> APIRouter:
         note: Annotated[str, Query(max_length=200)] = "",
     ) -> dict[str, Any]:
         """Open a snapshot, have it read its golden samples, and make it active, or a candidate."""
-        who = admin(request)
+        who = _admin(parts, request)
         snapshot = read_snapshot(await _text(request))
         number, proof = await asyncio.to_thread(rollouts.apply, snapshot, by=who, note=note, percent=percent, shadow=shadow)
-        return {"number": number, "recall": proof.recall, "samples": proof.samples, "desired": _plain(store.desired())}
+        desired = await asyncio.to_thread(rollouts.store.desired)
+        return {"number": number, "recall": proof.recall, "samples": proof.samples, "desired": _plain(desired)}
 
     @router.post("/promote")
     async def promote(request: Request) -> dict[str, Any]:
         """Make the candidate active."""
-        admin(request)
+        _admin(parts, request)
         return _plain(await asyncio.to_thread(rollouts.promote))
 
     @router.post("/rollback")
@@ -94,10 +105,8 @@ def make_router(parts: Parts) -> APIRouter:
         request: Request, number: Annotated[int | None, Query(ge=1, le=1 << 31, description="Left out: the one before.")] = None
     ) -> dict[str, Any]:
         """Drop the candidate; without one, go back to the snapshot before."""
-        admin(request)
+        _admin(parts, request)
         return _plain(await asyncio.to_thread(rollouts.roll_back, number))
-
-    return router
 
 
 async def _text(request: Request) -> bytes:

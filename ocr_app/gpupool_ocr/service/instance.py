@@ -68,48 +68,59 @@ def open_instance(settings: Settings, factory: SessionFactory) -> Iterator[Parts
     with ExitStack() as stack:
         stores = open_stores(settings, instance)
         stack.callback(stores.board.close)
-        meters = Meters()
-        device = Lanes("gpu", settings.lanes, pages_wait=lambda: stores.board.waiting > 0, watcher=meters)
-        stack.callback(device.close)
-        cores = Lanes("host", settings.lanes, watcher=meters)
-        stack.callback(cores.close)
-        workshop = Workshop(gpu=factory, host=LocalFactory(), device=device, cores=cores, watcher=meters)
-        stack.callback(workshop.close)
-        router = Router(workshop.retire)
-        log = RequestLog(partial(open_file, settings.log) if settings.log else None, shapes=shaper(settings.rules()))
-        stack.callback(log.close)
-        reader = Reader(router=router, meters=meters, log=log, instance=instance, max_pages=settings.max_pages)
-        stack.callback(reader.close)
-        callbacks = Callbacks(settings.fetcher(), counts=lambda result: meters.callbacks.labels(result).inc())
-        stack.callback(callbacks.close)
-        rollouts = Rollouts(stores.snapshots, workshop, router)
-        stack.callback(rollouts.stop)
-        workers = Workers(stores.board, reader.read, reader.refuse, settings.pages, told=callbacks.send)
-        heartbeats = Heartbeats(stores.beats, lambda: _beat(instance, workers, router, rollouts))
-        parts = Parts(
-            instance=instance,
-            board=stores.board,
-            workers=workers,
-            reader=reader,
-            router=router,
-            workshop=workshop,
-            rollouts=rollouts,
-            device=device,
-            meters=meters,
-            log=log,
-            heartbeats=heartbeats,
-            fetcher=settings.fetcher(),
-            callbacks=callbacks,
-            tenants=Tenants(read_tenants(settings.tenants) if settings.tenants else None),
-            wait_s=settings.wait_s,
-        )
+        parts = _put_together(stack, settings, factory, stores, instance)
         _watch(parts)
-        rollouts.start()
-        workers.start()
-        stack.callback(workers.stop, STOPPING_S)
-        heartbeats.start()
-        stack.callback(heartbeats.stop)
+        parts.rollouts.start()
+        parts.workers.start()
+        stack.callback(parts.workers.stop, STOPPING_S)
+        parts.heartbeats.start()
+        stack.callback(parts.heartbeats.stop)
         yield parts
+
+
+def _put_together(stack: ExitStack, settings: Settings, factory: SessionFactory, stores: Stores, instance: str) -> Parts:
+    """Return the parts of an instance, none of them at work yet; `stack` closes them in the reverse order."""
+    meters = Meters()
+    device, workshop = _engine(stack, settings, factory, stores.board, meters)
+    router = Router(workshop.retire)
+    log = RequestLog(partial(open_file, settings.log) if settings.log else None, shapes=shaper(settings.rules()))
+    stack.callback(log.close)
+    reader = Reader(router=router, meters=meters, log=log, instance=instance, max_pages=settings.max_pages)
+    stack.callback(reader.close)
+    callbacks = Callbacks(settings.fetcher(), counts=lambda result: meters.callbacks.labels(result).inc())
+    stack.callback(callbacks.close)
+    rollouts = Rollouts(stores.snapshots, workshop, router)
+    stack.callback(rollouts.stop)
+    workers = Workers(stores.board, reader.read, reader.refuse, settings.pages, told=callbacks.send)
+    return Parts(
+        instance=instance,
+        board=stores.board,
+        workers=workers,
+        reader=reader,
+        router=router,
+        workshop=workshop,
+        rollouts=rollouts,
+        device=device,
+        meters=meters,
+        log=log,
+        heartbeats=Heartbeats(stores.beats, lambda: _beat(instance, workers, router, rollouts)),
+        fetcher=settings.fetcher(),
+        tenants=Tenants(read_tenants(settings.tenants) if settings.tenants else None),
+        wait_s=settings.wait_s,
+    )
+
+
+def _engine(
+    stack: ExitStack, settings: Settings, factory: SessionFactory, board: Board, meters: Meters
+) -> tuple[Lanes, Workshop]:
+    """Return the lanes of the device, and what opens models and plug-ins."""
+    device = Lanes("gpu", settings.lanes, pages_wait=lambda: board.waiting > 0, watcher=meters)
+    stack.callback(device.close)
+    cores = Lanes("host", settings.lanes, watcher=meters)
+    stack.callback(cores.close)
+    workshop = Workshop(gpu=factory, host=LocalFactory(), device=device, cores=cores, watcher=meters)
+    stack.callback(workshop.close)
+    return device, workshop
 
 
 def _beat(instance: str, workers: Workers, router: Router, rollouts: Rollouts) -> Beat:

@@ -11,7 +11,6 @@ from gpupool_ocr.engine.router import Router
 from gpupool_ocr.jobs.board import Board
 from gpupool_ocr.jobs.workers import Workers
 from gpupool_ocr.rollouts.following import Rollouts
-from gpupool_ocr.service.callbacks import Callbacks
 from gpupool_ocr.service.fetching import Fetcher
 from gpupool_ocr.service.heartbeats import Heartbeats
 from gpupool_ocr.service.metrics import Meters
@@ -36,7 +35,6 @@ class Parts:
     log: RequestLog
     heartbeats: Heartbeats
     fetcher: Fetcher = field(default_factory=Fetcher)
-    callbacks: Callbacks
     tenants: Tenants = field(default_factory=Tenants)
     #: Callers wait so long for an answer (seconds).
     wait_s: float = 60.0

@@ -99,9 +99,8 @@ class _Desk:
         (document,) = received.documents
         if mode == "stream":
             self._begin(caller)
-            lines = stream_lines(
-                self._parts, make_job(caller, document, wish, trace), document.content, lambda: self._end(caller)
-            )
+            self._end(caller)
+            lines = stream_lines(self._parts, caller, make_job(caller, document, wish, trace), document.content)
             return StreamingResponse(lines, media_type="application/x-ndjson", headers={"X-Trace-Id": trace})
         return await self._read(caller, document, wish, trace, is_async=mode == "async")
 

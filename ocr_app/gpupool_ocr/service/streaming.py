@@ -16,6 +16,7 @@ from gpupool_ocr.engine.running import Hears
 from gpupool_ocr.jobs.job import Job
 from gpupool_ocr.pipeline import Line
 from gpupool_ocr.service.parts import Parts
+from gpupool_ocr.service.tenants import Caller
 from gpupool_wire.errors import GpupoolError
 
 _END = None
@@ -25,8 +26,11 @@ _END = None
 Put = Callable[[dict[str, Any] | None], bool]
 
 
-async def stream_lines(parts: Parts, job: Job, content: bytes, ended: Callable[[], None]) -> AsyncIterator[bytes]:
-    """Yield the events of a document. At most `parts.streams` documents are read so; others wait."""
+async def stream_lines(parts: Parts, caller: Caller, job: Job, content: bytes) -> AsyncIterator[bytes]:
+    """Yield the events of a document. At most `parts.streams` documents are read so; others wait.
+
+    The document counts as the caller's from the first event on: whoever goes before it must not stay counted.
+    """
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
     gone = False
@@ -36,6 +40,7 @@ async def stream_lines(parts: Parts, job: Job, content: bytes, ended: Callable[[
             loop.call_soon_threadsafe(events.put_nowait, _END if event is None else msgspec.json.encode(event) + b"\n")
         return not gone
 
+    parts.tenants.resume(caller)
     try:
         async with parts.streams:
             reading = loop.run_in_executor(None, _read, parts, job, content, put)
@@ -44,7 +49,7 @@ async def stream_lines(parts: Parts, job: Job, content: bytes, ended: Callable[[
             await reading
     finally:
         gone = True
-        ended()
+        parts.tenants.end(caller)
 
 
 def _read(parts: Parts, job: Job, content: bytes, put: Put) -> None:

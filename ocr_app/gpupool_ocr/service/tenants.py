@@ -118,6 +118,10 @@ class Tenants:
         use.tokens -= 1
         use.in_flight += 1
 
+    def resume(self, caller: Caller) -> None:
+        """Count a document in again that was admitted before."""
+        self._uses[caller.tenant].in_flight += 1
+
     def end(self, caller: Caller) -> None:
         """Count a document out."""
         self._uses[caller.tenant].in_flight -= 1
