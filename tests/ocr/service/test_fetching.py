@@ -28,8 +28,12 @@ def resolving(table: dict[str, list[str]]) -> Any:
 async def site(answers: Answers, *, endless: bool = False) -> AsyncIterator[tuple[int, list[str]]]:
     """Serve raw HTTP on loopback; yield the port, and the requests' heads."""
     heads: list[str] = []
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving[task] = writer
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         heads.append(head)
         with contextlib.suppress(ConnectionError):
@@ -42,8 +46,12 @@ async def site(answers: Answers, *, endless: bool = False) -> AsyncIterator[tupl
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield server.sockets[0].getsockname()[1], heads
-        server.close()
+        try:
+            yield server.sockets[0].getsockname()[1], heads
+        finally:
+            for writer in serving.values():
+                writer.transport.abort()
+            await asyncio.gather(*serving, return_exceptions=True)
 
 
 def answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
