@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="between one event and the next")
     parser.add_argument("--local", action="store_true", help="models in the services' processes instead of the pool")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no service is left behind
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "golden").mkdir()
