@@ -8,13 +8,13 @@ from typing import Any
 from gpupool_ocr.geometry import turn
 from gpupool_ocr.plugins.frames import Answer, Question
 from gpupool_ocr.plugins.process import PluginGroup
-from gpupool_ocr.steps.step import Call
+from gpupool_ocr.steps.step import Call, CallsAlone
 from gpupool_ocr.steps.work import PageWork
 
 Feed = Mapping[str, Any]
 
 
-class PluginStep:
+class PluginStep(CallsAlone):
     """Shows a page's lines to a plug-in, and keeps the fields it finds."""
 
     def __init__(self, group: PluginGroup) -> None:
@@ -33,14 +33,6 @@ class PluginStep:
     def call(self, feed: Feed) -> Answer:
         """Ask the plug-in. Raises PluginError."""
         return self._group.call(feed["question"])
-
-    def join(self, feeds: Sequence[Feed]) -> Feed:
-        """Never called: calls without a key travel alone."""
-        return feeds[0]
-
-    def part(self, answer: Answer, feeds: Sequence[Feed]) -> list[Answer]:
-        """Never called: calls without a key travel alone."""
-        return [answer]
 
     def merge(self, page: PageWork, calls: Sequence[Call], answers: Sequence[Any]) -> None:
         """Keep the fields."""

@@ -14,7 +14,7 @@ from gpupool_ocr.pages import Image
 from gpupool_ocr.pipeline import DOUBT, MIN_SCORE, Line
 from gpupool_ocr.recognition import Reading, characters_of, decode, make_batches, scaled_width, stack
 from gpupool_ocr.sessions import Session
-from gpupool_ocr.steps.step import Call
+from gpupool_ocr.steps.step import Call, CallsAlone
 from gpupool_ocr.steps.work import PageWork
 
 Feed = Mapping[str, Any]
@@ -160,7 +160,7 @@ class Reread(Recognize):
         page.wants_turning = 2 * turned > legible and not page.is_turned
 
 
-class Order:
+class Order(CallsAlone):
     """Puts what was read into lines. The boxes are in reading order already; noise goes. Calls nothing."""
 
     def split(self, page: PageWork) -> list[Call]:
@@ -169,14 +169,6 @@ class Order:
 
     def call(self, feed: Feed) -> None:
         """Never called: there are no calls."""
-
-    def join(self, feeds: Sequence[Feed]) -> Feed:
-        """Never called: there are no calls."""
-        return feeds[0]
-
-    def part(self, answer: None, feeds: Sequence[Feed]) -> list[Any]:
-        """Never called: there are no calls."""
-        return []
 
     def merge(self, page: PageWork, calls: Sequence[Call], answers: Sequence[Any]) -> None:
         """Keep the lines that say something."""

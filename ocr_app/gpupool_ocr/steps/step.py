@@ -37,3 +37,16 @@ class Step(Protocol):
 
     def part(self, answer: Any, feeds: Sequence[Mapping[str, Any]]) -> list[Any]:  # noqa: ANN401 - see call
         """Return the answer of joined calls, one for each."""
+
+
+class CallsAlone:
+    """Calls that have no key, and so are never joined."""
+
+    def join(self, feeds: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the one call."""
+        (feed,) = feeds
+        return feed
+
+    def part(self, answer: Any, feeds: Sequence[Mapping[str, Any]]) -> list[Any]:  # noqa: ANN401 - see Step
+        """Return the one answer."""
+        return [answer]
