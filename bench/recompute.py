@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from gpupool_broker.core import facts as f
+from gpupool_broker.core.folded import UseFolded
 
 QUARTER_MS = 900_000
 
@@ -121,7 +122,7 @@ def _use(facts: list[f.Fact], pieces: list[Piece], sums: dict[str, Sums], start_
             for quarter, span in _quarters(fact.at_ms - fact.span_ms, fact.at_ms):
                 key = ((granted.node, granted.device), quarter, granted.tenant, granted.policy == "burst")
                 used[key] += Fraction(fact.device_ns * span, fact.span_ms)
-        elif isinstance(fact, f.UseFolded):
+        elif isinstance(fact, UseFolded):
             for slice_id, quarter, device_ns, *_ in fact.uses:
                 granted = owner[slice_id]
                 used[(granted.node, granted.device), quarter, granted.tenant, granted.policy == "burst"] += device_ns

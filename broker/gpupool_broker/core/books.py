@@ -11,6 +11,7 @@ from functools import singledispatchmethod
 
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.prices import Tariff
+from gpupool_broker.core.folded import UseFolded
 from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.quotas import Quota, Quotas, path_of
 from gpupool_broker.core.shares import Shares
@@ -238,7 +239,7 @@ class Books:
             slice_.calls += fact.calls
 
     @_apply.register
-    def _apply_use_folded(self, fact: f.UseFolded) -> None:
+    def _apply_use_folded(self, fact: UseFolded) -> None:
         for slice_id, device_ns, throttled_ns, calls, _ in fact.totals:
             if slice_ := self.slices.get(slice_id):
                 slice_.device_ns += device_ns

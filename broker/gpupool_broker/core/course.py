@@ -13,6 +13,7 @@ from typing import Final
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.folder import HOUR_MS
 from gpupool_broker.core.accounting.grid import MINUTE_MS, QUARTER_MS
+from gpupool_broker.core.folded import UseFolded
 
 #: Points of a chart: more than that cannot be told apart on a screen.
 MAX_POINTS: Final = 180
@@ -67,7 +68,7 @@ def _uses(facts: Sequence[f.Fact]) -> Iterable[tuple[int, int, int, int]]:
         match fact:
             case f.SliceUsed():
                 yield fact.at_ms - (fact.span_ms or _USUAL_SPAN_MS), fact.at_ms, fact.device_ns, fact.throttled_ns
-            case f.UseFolded():
+            case UseFolded():
                 for _, quarter, device_ns, first, last in fact.uses:
                     start = quarter * QUARTER_MS
                     yield start + first * MINUTE_MS, start + (last + 1) * MINUTE_MS, device_ns, 0

@@ -107,6 +107,8 @@ class Desk:
     def _fold_some(self, writer: FoldWriter) -> int:
         # Beside the making of reports: it only reads, and may take longer than anybody waits for one.
         now_ms = self._wall_ms()
+        if not writer.is_due(now_ms - self._keep_ms):
+            return 0
         order = FoldUse(place=self._place, now_ms=now_ms, before_ms=now_ms - self._keep_ms)
         folds = self._run_process(order, FOLD_S).folds
         # Not beside it: whoever reads records of these hours has read them all.
@@ -156,9 +158,9 @@ class Desk:
             finally:
                 self._processes.discard(process)
         if process.returncode:
-            log.error(
-                "the process that makes reports failed: %s", err.decode(errors="replace"), extra={"action": "report_failed"}
-            )
+            if not self._stop.is_set():
+                told = err.decode(errors="replace")
+                log.error("the process that makes reports failed: %s", told, extra={"action": "report_failed"})
             raise ReportFailed(f"the process that makes reports ended with {process.returncode}: the broker's log says why")
         answer = msgspec.msgpack.decode(out, type=Answer)
         if answer.error is not None:

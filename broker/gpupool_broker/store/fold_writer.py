@@ -15,6 +15,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from gpupool_broker.core.accounting.folder import HOUR_MS, Clock
 from gpupool_broker.store import folds
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import translated
@@ -37,6 +38,17 @@ class FoldWriter:
         self._database = database
         self._writer = writer
         self._piece = FEWEST
+
+    def is_due(self, before_ms: int) -> bool:
+        """Whether it is worth working out a fold: the next hour ended before a moment, and a snapshot is behind its beginning."""
+        with translated(), self._database.engine.connect() as connection:
+            last = next(iter(folds.newest(connection)), None)
+            seq, clock = (last.last_seq, last.clock) if last else (0, Clock())
+            at_ms = connection.scalar(sa.select(journal.c.at_ms).where(journal.c.seq == seq + 1))
+            oldest = connection.scalar(sa.select(sa.func.min(snapshots.c.seq)))
+        if at_ms is None or oldest is None or oldest <= seq:
+            return False
+        return bool((max(at_ms, clock.at_ms) // HOUR_MS + 1) * HOUR_MS <= before_ms)
 
     def keep(self, fold: Fold) -> bool:
         """Store a fold, durable when this returns; return False where it does not, or not yet, fit what is stored.

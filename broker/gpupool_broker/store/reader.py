@@ -13,7 +13,8 @@ import msgspec
 import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.folder import Run
-from gpupool_broker.core.facts import AnyFact, UseFolded, decode_fact
+from gpupool_broker.core.facts import AnyFact, decode_fact
+from gpupool_broker.core.folded import UseFolded
 from gpupool_broker.store import folds
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import JournalDamaged, JournalFolded, translated

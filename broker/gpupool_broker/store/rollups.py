@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.meter import MeterState
-from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet, UseFolded
+from gpupool_broker.core.facts import AnyFact, CarbonSet, MonthFrozen, PriceSet
+from gpupool_broker.core.folded import UseFolded
 from gpupool_broker.store.databases import Database
 from gpupool_broker.store.errors import translated
 from gpupool_broker.store.reader import JournalReader

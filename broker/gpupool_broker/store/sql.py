@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from gpupool_broker.core.facts import AnyFact, Fact, UseFolded
+from gpupool_broker.core.facts import AnyFact, Fact
+from gpupool_broker.core.folded import UseFolded
 from gpupool_broker.store.accounts import AccountStore
 from gpupool_broker.store.audit import AuditStore
 from gpupool_broker.store.databases import Database, open_database

@@ -6,6 +6,7 @@ import pytest
 
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.course import FINEST_MS, MAX_POINTS, course
+from gpupool_broker.core.folded import UseFolded
 from gpupool_wire.units import Hold, Policy
 
 START = 1_700_000_000_000
@@ -74,7 +75,7 @@ def test_what_was_before_is_left_out() -> None:
 def test_what_is_folded_goes_on_in_quarter_hours() -> None:
     hour = START - START % 3_600_000 + 3_600_000
     quarter = hour // 900_000
-    folded = f.UseFolded(
+    folded = UseFolded(
         at_ms=hour + 1_800_000,
         uses=[("s", quarter, 360_000 * 10**6, 0, 14), ("s", quarter + 1, 90_000 * 10**6, 5, 14)],
         totals=[("s", 450_000 * 10**6, 1_800 * 10**6, 9, hour + 1_800_000)],

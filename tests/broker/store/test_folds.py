@@ -152,6 +152,19 @@ def test_a_kill_in_the_middle_of_a_sweep_loses_nothing(told: SqlStore, open_stor
     assert (seen(store), records(store)) == (before, 7)
 
 
+def test_folding_is_due_when_the_next_hour_is_old_enough_and_behind_it_is_a_snapshot(store: SqlStore) -> None:
+    writer = FoldWriter(store.database, store.writer)
+    assert not writer.is_due(FOREVER)
+    store.append(list(facts()))
+    assert not writer.is_due(FOREVER)
+    settle(store)
+    assert [writer.is_due(START_MS + HOUR_MS - 1), writer.is_due(START_MS + HOUR_MS)] == [False, True]
+    fold_all(store, START_MS + HOUR_MS)
+    assert [writer.is_due(START_MS + 2 * HOUR_MS - 1), writer.is_due(START_MS + 2 * HOUR_MS)] == [False, True]
+    fold_all(store)
+    assert not writer.is_due(START_MS + 4 * HOUR_MS)
+
+
 def test_use_that_is_not_counted_is_not_folded(store: SqlStore) -> None:
     store.append(list(facts()))
     assert not list(next_folds(store.database, FOREVER))

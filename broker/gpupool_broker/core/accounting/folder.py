@@ -19,6 +19,7 @@ import msgspec
 
 from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.grid import MINUTE_MS, QUARTER_MS, spread
+from gpupool_broker.core.folded import UseFolded
 
 HOUR_MS: Final = 4 * QUARTER_MS
 _Key = TypeVar("_Key", bound=Hashable)
@@ -50,7 +51,7 @@ class Run(msgspec.Struct):
     #: The chain's checksum behind the last of them.
     crc: int
     #: What is to be counted behind it; None where that comes later.
-    fact: f.UseFolded | None = None
+    fact: UseFolded | None = None
 
 
 class _Pending(Generic[_Key]):
@@ -119,7 +120,7 @@ class Folder:
         self._place(uses=list(self._uses.sums), energies=list(self._energies.sums))
         if self._runs and self._is_foldable:
             last = self._runs[-1]
-            told = last.fact or f.UseFolded(at_ms=self._told_ms)
+            told = last.fact or UseFolded(at_ms=self._told_ms)
             totals = [(slice_id, *sums) for slice_id, sums in sorted(self._totals.items())]
             last.fact = msgspec.structs.replace(told, totals=totals)
         return self._runs if self._is_foldable else []
@@ -179,6 +180,6 @@ class Folder:
         drawn = [(*key, quarter, *sums) for key in energies for quarter, sums in self._energies.pop(key, before)]
         if self._runs and (used or drawn or is_needed):
             run = self._runs[-1]
-            told = run.fact or f.UseFolded(at_ms=self._told_ms)
+            told = run.fact or UseFolded(at_ms=self._told_ms)
             run.fact = msgspec.structs.replace(told, uses=told.uses + used, energies=told.energies + drawn)
             self._is_closed = True

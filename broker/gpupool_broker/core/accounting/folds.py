@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.days import pack, unpack
 from gpupool_broker.core.accounting.folder import Run
+from gpupool_broker.core.folded import UseFolded
 
 
 class _Kept(msgspec.Struct, array_like=True):
@@ -102,7 +102,7 @@ def _place(kept: _Kept, runs: list[Run]) -> None:
     number, at_ms = -1, kept.start_ms
     for distance, later_ms, use_count, energy_count in _rows(kept.points, 4):
         number, at_ms = number + distance, at_ms + later_ms
-        runs[number].fact = f.UseFolded(
+        runs[number].fact = UseFolded(
             at_ms=at_ms,
             uses=[
                 (slices[one], kept.base + quarter, used_ns, first, last)
@@ -121,7 +121,7 @@ def _place(kept: _Kept, runs: list[Run]) -> None:
         for one, throttled_ns, calls, told_ms in _rows(kept.totals, 4)
     ]
     if totals:
-        last = runs[-1].fact or f.UseFolded(at_ms=at_ms)
+        last = runs[-1].fact or UseFolded(at_ms=at_ms)
         runs[-1].fact = msgspec.structs.replace(last, totals=totals)
 
 

@@ -20,6 +20,7 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.days import Day
 from gpupool_broker.core.accounting.grid import DAY_QUARTERS, MINUTE_MS, QUARTER_MS, spread
 from gpupool_broker.core.accounting.places import Place
+from gpupool_broker.core.folded import UseFolded
 from gpupool_wire.units import Policy
 
 #: The agents' roll-up of ten seconds and the beat it came with.
@@ -248,7 +249,7 @@ class Meter:
             place.quarter(quarter).powered_ms += part
 
     @_take.register
-    def _use_folded(self, fact: f.UseFolded) -> None:
+    def _use_folded(self, fact: UseFolded) -> None:
         for slice_id, number, device_ns, first, last in fact.uses:
             if slice_ := self.state.slices.get(slice_id):
                 tenant = self._place(slice_.node, slice_.device).quarter(number).of(slice_.tenant)

@@ -16,6 +16,7 @@ from gpupool_broker.core.accounting.folder import HOUR_MS, Clock, Folder, Run
 from gpupool_broker.core.accounting.folds import decode, encode
 from gpupool_broker.core.accounting.meter import Meter
 from gpupool_broker.core.books import Books
+from gpupool_broker.core.folded import UseFolded
 from gpupool_wire.messages import DeviceInfo
 from gpupool_wire.units import Hold, Policy
 
@@ -182,7 +183,7 @@ def test_books_made_of_folded_use_are_the_same(seed: int) -> None:
 def test_nothing_of_use_is_left() -> None:
     kept = folded(story(7))
     assert not any(isinstance(fact, f.SliceUsed | f.DevicePowered) for fact in kept)
-    assert any(fact.uses and fact.energies for fact in kept if isinstance(fact, f.UseFolded))
+    assert any(fact.uses and fact.energies for fact in kept if isinstance(fact, UseFolded))
 
 
 def test_an_hour_in_which_use_was_told_without_its_span_is_left_alone() -> None:
@@ -218,5 +219,5 @@ def test_what_is_no_fold_is_said() -> None:
 
 
 def test_names_of_any_characters_come_back() -> None:
-    use = f.UseFolded(at_ms=5, uses=[("a\nb", 3, 1, 0, 0)], energies=[("n", "財", 3, 1, 1)], totals=[("a\nb", 1, 0, 1, 5)])
+    use = UseFolded(at_ms=5, uses=[("a\nb", 3, 1, 0, 0)], energies=[("n", "財", 3, 1, 1)], totals=[("a\nb", 1, 0, 1, 5)])
     assert decode(encode([Run(1, 4, 9), Run(6, 6, 8, use)]) or b"") == [Run(1, 4, 9), Run(6, 6, 8, use)]
