@@ -12,7 +12,6 @@ BENCHES = {
     "ocr": ["--pages", "6", "--rounds", "3"],
     "ocr_accuracy": [],
     "ocr_fields": ["--documents", "21"],
-    "ocr_tuning": ["--pages", "120", "--epochs", "20"],
     "ocr_service": ["--callers", "8", "--requests", "24"],
     "ocr_faults": ["--local"],
     "ocr_tuning": ["--pages", "200", "--replay", "60", "--epochs", "20"],
