@@ -56,11 +56,11 @@ function show(index) {
   if (page.problems.length) say(page.problems.join("; "));
   $("lines").replaceChildren(...page.lines.map(row));
   if (!page.lines.length) say("There is no text on this page.");
-  const fields = Object.entries(page.fields);
-  $("fields").hidden = !fields.length;
+  const fields = rows(page.fields);
+  $("found").hidden = !fields.length;
   $("fields").tBodies[0].replaceChildren(...fields.map(([name, value]) => {
     const tr = document.createElement("tr");
-    for (const text of [name, typeof value === "object" ? JSON.stringify(value) : String(value)]) tr.insertCell().textContent = text;
+    for (const text of [name, value]) tr.insertCell().textContent = text;
     return tr;
   }));
   $("pages").hidden = answer.pages.length < 2;
@@ -74,6 +74,15 @@ function show(index) {
   }));
   $("actions").hidden = false;
   draw();
+}
+
+// A plug-in's answer as rows: of a typed document its own fields in their normal form, of anything else what it says.
+function rows(found) {
+  return Object.entries(found).flatMap(([name, value]) => {
+    if (name === "fields" && value && typeof value === "object") return rows(value);
+    if (value && typeof value === "object" && "normalised" in value) return [[name, String(value.normalised)]];
+    return [[name, value && typeof value === "object" ? JSON.stringify(value) : String(value)]];
+  });
 }
 
 function row(line, index) {
@@ -144,7 +153,7 @@ function inside([x, y], polygon) {
 function reset() {
   answer = picture = null;
   $("lines").replaceChildren();
-  for (const id of ["summary", "fields", "actions", "pages"]) $(id).hidden = true;
+  for (const id of ["summary", "found", "actions", "pages"]) $(id).hidden = true;
 }
 
 $("canvas").addEventListener("mousemove", (event) => {
