@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +205,119 @@ def test_a_provider_signs_in_whom_the_rules_let_in(provided: tuple[Pages, SmallP
     assert "gives a role here" in newest["remark"]
     page.goto(f"{pages.http}/sign-in/oidc?code=stolen&state=stolen")
     page.wait_for_selector("text=The provider did not sign you in", timeout=WAIT_MS)
+
+
+@pytest.fixture
+def admin(pages: Pages, page: Any) -> Any:
+    """A browser whose admin has signed in with the one-time link's token."""
+    page.goto(f"{pages.http}/sign-in")
+    page.click("summary")
+    page.get_by_label("Token").fill(pages.admin)
+    page.keyboard.press("Enter")
+    page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
+    return page
+
+
+def test_an_admin_makes_a_user_and_disables_it(pages: Pages, admin: Any) -> None:
+    admin.goto(f"{pages.http}/users")
+    admin.get_by_role("button", name="New user").click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("<script>alert(1)")
+    dialog.get_by_label("Tenant").fill("ocr")
+    dialog.get_by_role("button", name="Make the user").click()
+    secret = admin.locator("code.gp-secret")
+    secret.wait_for(timeout=WAIT_MS)
+    body = {"name": "<script>alert(1)", "password": secret.inner_text()}
+    assert pages.rest("POST", "/sign-in", body)["role"] == "tenant"
+    admin.get_by_role("button", name="Close").click()
+    admin.get_by_role("button", name="Disable <script>alert(1)").click()
+    admin.get_by_role("button", name="Disable", exact=True).last.click()
+    admin.get_by_role("button", name="Enable <script>alert(1)").wait_for(timeout=WAIT_MS)
+    made = {one["name"]: one for one in pages.rest("GET", "/users")}["<script>alert(1)"]
+    assert made["disabled_at"]
+    assert pages.complaints == []
+
+
+def test_an_admin_makes_a_token_that_is_shown_once_and_revokes_it(pages: Pages, admin: Any) -> None:
+    admin.goto(f"{pages.http}/users")
+    admin.get_by_role("button", name="New token").click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_label("What it is for").fill("board")
+    dialog.get_by_label("Tenant").fill("ocr")
+    dialog.get_by_text("May look and change nothing").click()
+    dialog.get_by_role("button", name="Make the token").click()
+    secret = admin.locator("code.gp-secret")
+    secret.wait_for(timeout=WAIT_MS)
+    token = secret.inner_text()
+    assert pages.rest("GET", "/whoami", token=token)["read_only"]
+    admin.get_by_role("button", name="Close").click()
+    secret.wait_for(state="detached", timeout=WAIT_MS)
+    assert token not in admin.content()
+    admin.get_by_role("button", name="Revoke token board").click()
+    admin.get_by_role("button", name="Revoke", exact=True).last.click()
+    admin.wait_for_selector("text=revoked", timeout=WAIT_MS)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        pages.rest("GET", "/whoami", token=token)
+    with refused.value:
+        assert refused.value.code == 401
+
+
+def test_the_audit_log_is_found_and_exported(pages: Pages, admin: Any, tmp_path: Path) -> None:
+    pages.rest("PUT", "/quotas/found", {"compute": 100})
+    pages.rest("PUT", "/quotas/found", {"compute": 150})
+    admin.goto(f"{pages.http}/audit")
+    admin.get_by_label("Action", exact=True).fill("tenants")
+    admin.get_by_label("Of what", exact=True).fill("found")
+    admin.get_by_role("button", name="Find").click()
+    admin.wait_for_selector("text=100 → 150", timeout=WAIT_MS)
+    with admin.expect_download(timeout=WAIT_MS) as waiting:
+        admin.get_by_role("button", name="Download as CSV").click()
+    waiting.value.save_as(tmp_path / "audit.csv")
+    rows = list(csv.DictReader((tmp_path / "audit.csv").read_text("utf-8").splitlines()))
+    assert [row["action"] for row in rows] == ["tenants.set_quota"] * 2
+    assert pages.complaints == []
+
+
+def test_settings_and_prices_are_set_on_their_page(pages: Pages, admin: Any) -> None:
+    admin.goto(f"{pages.http}/settings")
+    hours = admin.get_by_label("Hours a sign-in lasts")
+    hours.fill("24")
+    admin.get_by_role("button", name="Save").click()
+    admin.wait_for_selector("text=It holds from now on.", timeout=WAIT_MS)
+    assert {one["name"]: one["value"] for one in pages.rest("GET", "/settings")}["session_hours"] == 24
+    admin.get_by_role("button", name="Set a price").click()
+    dialog = admin.get_by_role("dialog")
+    dialog.get_by_label("Valid from").fill("2026-10-01")
+    dialog.get_by_label("Energy, per kWh").fill("0.31")
+    dialog.get_by_role("button", name="Enter").click()
+    admin.wait_for_selector("td:has-text('0.31')", timeout=WAIT_MS)
+    assert pages.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(pages: Pages, admin: Any, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    admin.emulate_media(color_scheme=scheme)
+    findings = []
+    for path in ("/users", "/audit", "/settings", "/password", "/sign-in"):
+        admin.goto(pages.http + path)
+        admin.wait_for_selector("h1", timeout=WAIT_MS)
+        for found in Axe().run(admin).response["violations"]:
+            if found["impact"] in ("serious", "critical"):
+                findings += [f"{path} {scheme} {found['id']}: {node['html'][:160]}" for node in found["nodes"][:3]]
+    assert findings == []
+
+
+def test_finance_looks_and_a_tenant_is_not_shown_the_way(pages: Pages, page: Any) -> None:
+    page.goto(f"{pages.http}/sign-in")
+    page.click("summary")
+    page.get_by_label("Token").fill(pages.token("finance"))
+    page.keyboard.press("Enter")
+    page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
+    links = page.get_by_role("navigation", name="Pages").inner_text()
+    assert "Audit log" in links
+    assert "Users" not in links
+    page.goto(f"{pages.http}/settings")
+    page.get_by_label("Hours a sign-in lasts").wait_for(timeout=WAIT_MS)
+    assert page.get_by_role("button", name="Save").count() == 0

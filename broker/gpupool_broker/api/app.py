@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import FastAPI, Path, Query, Response
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from gpupool_broker.access.desks import Desks
@@ -19,6 +17,7 @@ from gpupool_broker.api.access import add_access
 from gpupool_broker.api.access_shapes import token_shape, user_shape
 from gpupool_broker.api.audit import add_audit
 from gpupool_broker.api.changes import add_changes
+from gpupool_broker.api.errors import ERRORS, answer_errors
 from gpupool_broker.api.listed import Listed
 from gpupool_broker.api.metrics import render
 from gpupool_broker.api.overview import add_overview
@@ -40,12 +39,9 @@ from gpupool_broker.history import Recorder
 from gpupool_broker.reports.desk import Desk
 from gpupool_broker.service import Broker, wall_ms
 from gpupool_broker.store.sql import SqlStore
-from gpupool_wire.errors import GpupoolError, NotFound
+from gpupool_wire.errors import NotFound
 from gpupool_wire.units import parse_compute, parse_memory
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.ErrorAnswer} for status in (400, 401, 403, 404, 405, 409, 410, 413, 422, 429, 500, 503)
-}
 TenantName = Annotated[str, Path(min_length=1, max_length=512)]
 NodeName = Annotated[str, Path(max_length=512)]
 SliceId = Annotated[str, Path(max_length=512)]
@@ -53,9 +49,9 @@ SliceId = Annotated[str, Path(max_length=512)]
 
 def make_app(broker: Broker, store: SqlStore, desks: Desks, version: str, reports: Desk, recorder: Recorder) -> FastAPI:
     """Return the application."""
-    app = FastAPI(title="gpupool", version=version, responses=_ERRORS, redoc_url=None)
+    app = FastAPI(title="gpupool", version=version, responses=ERRORS, redoc_url=None)
     app.router.route_class = recording_route(desks.audit, desks.clock)
-    _speak_one_error_shape(app)
+    answer_errors(app)
     who = Who(desks.doorkeeper, _look(broker, desks))
     reader, changer, admin = who(*ROLES, reads=True), who(ADMIN, TENANT), who(ADMIN)
     _add_health(app, broker, store)
@@ -88,35 +84,6 @@ def _look(broker: Broker, desks: Desks) -> Look:
         return broker.read(lambda pool: look_at_pool(pool, path, wall_ms())) if path else None
 
     return look
-
-
-def _speak_one_error_shape(app: FastAPI) -> None:
-    def answer(status: int, code: str, message: str, details: dict[str, Any] | None = None) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-        if details and "retry_after_s" in details:
-            headers["Retry-After"] = str(details["retry_after_s"])
-        body = {"error": {"code": code, "message": message, "details": details or {}}}
-        return JSONResponse(body, status_code=status, headers=headers)
-
-    @app.exception_handler(GpupoolError)
-    def _ours(_request: Request, error: GpupoolError) -> JSONResponse:
-        info = error.to_info()
-        return answer(error.http_status, info.code, info.message, dict(info.details))
-
-    @app.exception_handler(RequestValidationError)
-    def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return answer(422, "usage", f"{where}: {first['msg']}", {"where": where, "faults": len(error.errors())})
-
-    @app.exception_handler(HTTPException)
-    def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        return answer(error.status_code, code, str(error.detail))
-
-    @app.exception_handler(FutureTimeout)
-    def _slow(_request: Request, _error: FutureTimeout) -> JSONResponse:
-        return answer(503, "busy", "the broker did not answer in time: try again")
 
 
 def _add_health(app: FastAPI, broker: Broker, store: SqlStore) -> None:

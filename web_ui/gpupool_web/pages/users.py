@@ -17,12 +17,12 @@ from gpupool_web.signing import NAME
 from gpupool_web.views import access as view
 from gpupool_web.words import noted
 
-#: How long tokens are valid, in days; None for ever.
-DAYS: Final[dict[int | None, str]] = {
+#: How long tokens are valid, in days; 0 for ever.
+DAYS: Final[dict[int, str]] = {
     1: noted("a day"),
     30: noted("30 days"),
     365: noted("a year"),
-    None: noted("until revoked"),
+    0: noted("until revoked"),
 }
 _KINDS: Final = {ADMIN: noted("admin"), FINANCE: noted("finance"), TENANT: noted("tenant"), "join": noted("node joining")}
 
@@ -94,6 +94,8 @@ def once(page: _Page, what: str, secret: str) -> None:
         with ui.row().classes("w-full justify-end"):
             ui.button(say("Copy"), on_click=lambda: ui.clipboard.write(secret)).props("outline no-caps")
             ui.button(say("Close"), on_click=dialog.close).props("no-caps unelevated")
+    # Gone from the page, too, once it is closed.
+    dialog.on("hide", dialog.delete)
     dialog.open()
 
 
@@ -129,7 +131,7 @@ def _new_token(page: _Page) -> None:
 
         async def make() -> None:
             body: Json = {"name": (name.value or "").strip(), "role": role.value, "tenant": (tenant.value or "").strip()}
-            body |= {"read_only": reads.value, "expires_s": None if days.value is None else days.value * 86_400}
+            body |= {"read_only": reads.value, "expires_s": days.value * 86_400 or None}
             if made := await tried(page.frame.site.rest.post("/tokens", page.frame.token, body)):
                 dialog.close()
                 once(page, say("The token:"), made["token"])
