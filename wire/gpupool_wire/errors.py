@@ -13,6 +13,7 @@ GpupoolError
 ├── LeaseLost                the slice was released, has expired or was taken back
 ├── OutOfSliceMemory         used, asked and limit are named (also MemoryError)
 ├── ModelEvicted             the session's model was unloaded and is gone from the node: open it again
+├── TensorMissing            a tensor was named by its digest and is not kept there: send it whole
 ├── WorkerLost               the worker or its agent went away in mid-call (also ConnectionError)
 ├── LimitExceeded            a named limit was passed
 ├── ModelRejected            the model cannot be opened; carries ONNX Runtime's own class and text

@@ -49,7 +49,7 @@ SliceId = Annotated[str, Path(max_length=512)]
 
 def make_app(broker: Broker, store: SqlStore, desks: Desks, version: str, reports: Desk, recorder: Recorder) -> FastAPI:
     """Return the application."""
-    app = FastAPI(title="gpupool", version=version, responses=ERRORS, redoc_url=None)
+    app = FastAPI(title="gpupool", version=version, responses=ERRORS, docs_url=None, redoc_url=None)
     app.router.route_class = recording_route(desks.audit, desks.clock)
     answer_errors(app)
     who = Who(desks.doorkeeper, _look(broker, desks))
