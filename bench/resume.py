@@ -23,9 +23,10 @@ import numpy as np
 import psutil
 
 import gpupool
+from bench.client import median_us
 from bench.cluster import Cluster
 from bench.paired import run_paired
-from bench.small_call import doubling, median_us
+from bench.programs.recognition import doubling
 from gpupool.arrays import Namespace
 from gpupool.profiling.files import SpanFile
 from gpupool_wire.messages import ModelOptions
