@@ -1,6 +1,6 @@
 """Fine-tuning: from bad cases to a recogniser that reads them, exactness before and after on pages it never saw.
 
-    python -m bench.ocr_tuning [--kind dots] [--pages 240] [--epochs 30]
+    python -m bench.ocr_tuning [--kind dots] [--pages 300] [--epochs 20]
 
 Words that start low are drawn (ink-jet codes of dots, or meters of seven segments, blurred and noisy), put into a store of bad
 cases as a service does with what its users correct, and `gpupool ocr tune` is run on the store. Lines of other kinds, serial
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 GPUPOOL = [sys.executable, "-m", "gpupool", "ocr"]
-DEGRADE = "coarse=0.5,blur=0.6,noise=0.3"
+DEGRADE = "coarse=0.6,blur=0.8,noise=0.4"
 OTHERS = "blur=0.3,jpeg=0.3"
 
 
@@ -27,9 +27,9 @@ def run(*arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", default="dots")
-    parser.add_argument("--pages", type=int, default=400)
-    parser.add_argument("--replay", type=int, default=120)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--pages", type=int, default=300)
+    parser.add_argument("--replay", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument(
         "--pool", action="store_true", help="run the network on a slice of the embedded pool, else in this process"
     )
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run("synth", folder / "bad", "--kind", arguments.kind, "--count", arguments.pages, "--seed", 11, "--degrade", DEGRADE)
-        run("synth", folder / "others", "--kind", "serial,plate", "--count", 60, "--seed", 12, "--degrade", OTHERS)
+        run("synth", folder / "others", "--kind", "serial,plate", "--count", 40, "--seed", 12, "--degrade", OTHERS)
         run("synth", folder / "replay", "--kind", "serial,plate", "--count", arguments.replay, "--seed", 13, "--degrade", OTHERS)
         run("cases", "add", folder / "cases", folder / "bad", "--business", "bench")
         where = [] if arguments.pool else ["--local"]
