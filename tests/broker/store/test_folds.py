@@ -320,11 +320,11 @@ def test_pieces_are_as_large_as_asked() -> None:
 
 
 def test_the_chain_is_known_at_records_and_at_ends_of_runs(told: SqlStore) -> None:
-    links = {seq: told.journal.link_at(seq) for seq in range(0, told.journal.head.seq + 1)}
+    links = {0: Link()} | {row.seq: Link(row.seq, row.crc) for row in told.journal.checked(Link())}
     fold_all(told)
-    for seq, link in links.items():
+    for seq in range(0, told.journal.head.seq + 1, 11):
         found, near = told.journal.link_at(seq), told.journal.link_from(seq)
-        assert found in (link, None)
+        assert found in (links[seq], None)
         assert near is not None
         assert near == links[near.seq]
     assert told.journal.link_at(told.journal.head.seq + 1) is None
