@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gpupool_agent.channel import IDLE_NS, LONG_CALL_NS, Grant, Recall, Settle, ToAgent, Want
+from gpupool_agent.channel import LONG_CALL_NS, Grant, Recall, Settle, ToAgent, Want
 
 #: A pause longer than this is the end of the work, not a habit of the caller.
 _LONGEST_PAUSE_NS = 100_000_000
@@ -118,8 +118,7 @@ class Permit:
         """The grant is shorter than it was; one that is settled already is not meant."""
         if self._grant is None or self._grant.seq != recall.seq:
             return []
-        linger_ns = min(self._grant.linger_ns, IDLE_NS)
-        self._grant = msgspec.structs.replace(self._grant, quantum_ns=recall.quantum_ns, linger_ns=linger_ns, patience_ns=0)
+        self._grant = msgspec.structs.replace(self._grant, quantum_ns=recall.quantum_ns, patience_ns=0)
         return self.tick(now_ns)
 
     def leave(self, now_ns: int, device_ns: int | None) -> list[ToAgent]:

@@ -192,14 +192,3 @@ def test_a_recalled_grant_ends_early() -> None:
     permit.leave(25 * MS, None)
     assert permit.leave(26 * MS, None) == [Settle(seq=1, used_ns=26 * MS, more=False)]
     assert permit.recalled(Recall(seq=1, quantum_ns=1), 27 * MS) == []
-
-
-def test_a_slice_that_is_no_longer_alone_keeps_an_idle_grant_no_longer_than_others_do() -> None:
-    permit = Permit()
-    permit.wait(0)
-    permit.granted(grant(quantum_ns=1000 * MS, linger_ns=20 * MS), 0)
-    permit.unwait()
-    assert permit.enter(0)
-    assert permit.leave(MS, None) == []
-    assert permit.tick(15 * MS) == []
-    assert permit.recalled(Recall(seq=1, quantum_ns=100 * MS), 16 * MS) == [Settle(seq=1, used_ns=MS, more=False)]

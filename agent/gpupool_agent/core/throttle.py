@@ -42,9 +42,6 @@ LONE_QUANTUM_NS = 1_000_000_000
 LONE_CAPPED_QUANTUM_NS = 50_000_000
 #: A pause this short is cheaper to sit out than to hand the device over and back.
 LINGER_NS = 1_500_000
-#: Of a slice that is alone, whose grant is recalled when somebody comes: nothing is gained by taking it back sooner, and a caller
-#: whose pauses are uneven (on a busy host, say) would wait for a new one with every other call.
-LONE_LINGER_NS = 20_000_000
 #: What handing over adds to a call, so that one call is not a little less than half of two.
 PATIENCE_SLACK_NS = 300_000
 #: A slice that had work this recently is expected back.
@@ -369,7 +366,7 @@ class Throttle:
             slice_id=account.slice_id,
             seq=self._seq,
             quantum_ns=quantum_ns,
-            linger_ns=LONE_LINGER_NS if is_alone else LINGER_NS if account.pauses_briefly else 0,
+            linger_ns=LINGER_NS if is_alone or account.pauses_briefly else 0,
             patience_ns=max(0, min(patience_ns, quantum_ns)),
         )
         self._turn = _Turn(account, self._seq, now_ns, now_ns + quantum_ns, contended_at_ns, is_lone=is_alone)

@@ -186,12 +186,8 @@ class Device:
             self._execute(worker)
 
     def _recalled(self, worker: Worker, recall: Recall) -> None:
-        if worker.is_dead:
-            return
-        permit = worker.permit
-        self._send(worker, permit.recalled(channel.Recall(seq=recall.seq, quantum_ns=recall.quantum_ns), self.now_ns))
-        if permit.is_held and not permit.active:
-            self.at(max(self.now_ns, permit.kept_until_ns()), lambda: self._keep(worker))
+        if not worker.is_dead:
+            self._send(worker, worker.permit.recalled(channel.Recall(seq=recall.seq, quantum_ns=recall.quantum_ns), self.now_ns))
 
     def _send(self, worker: Worker, messages: list[ToAgent]) -> None:
         for message in messages:
