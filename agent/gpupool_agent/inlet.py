@@ -70,6 +70,7 @@ class Inlet:
     @property
     def has_more(self) -> bool:
         """Whether messages wait behind the one that is being heard."""
+        self._outbox.has_sent = True  # asking takes in what the descriptor would have told of, as sending does
         return self._unheard > 0 or self._router_has_more()
 
     def wait(self, wait_s: float, *, may_look: Callable[[], bool]) -> Ready:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,28 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting(near: Any, models: Any
     for _ in range(20):
         assert np.array_equal(other.run(session_id, {"x": X})[0], X + X)
     assert np.array_equal(idle.result()[0], LARGE + LARGE)
+
+
+def test_calls_at_the_port_and_on_streams_do_not_wait_for_one_another(
+    near: Any, shared_worker: StandaloneWorker, connect: Callable[..., Client], models: Any
+) -> None:
+    """What is told of one kind of channel must not hide what there is on the other."""
+    clients = [*(near() for _ in range(3)), *(connect(shared_worker, shared_worker.admit(f"port-{n}")) for n in range(3))]
+    sessions = [client.open(models.doubling()).session_id for client in clients]
+    slowest_s: list[float] = []
+
+    def drive(client: Client, session_id: int) -> None:
+        for number in range(300):
+            x = np.full(16, number, np.float32)
+            start = time.monotonic()
+            assert np.array_equal(client.run(session_id, {"x": x})[0], x + x)
+            slowest_s.append(time.monotonic() - start)
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        for _ in threads.map(drive, clients, sessions):
+            pass
+    # A message that is overlooked lies until the worker's next housekeeping, which is once a second.
+    assert sorted(slowest_s)[-3] < 0.5
 
 
 def test_without_a_ticket_nobody_gets_in(near: Any) -> None:
