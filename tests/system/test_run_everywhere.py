@@ -111,6 +111,29 @@ PROGRAMS = {
             for answer in workers.map(infer.infer, [sys.argv[1]] * 24):
                 print(*answer)
     """,
+    "fork while threads call": """
+        import os, sys, threading, infer
+        import numpy as np, onnxruntime as ort
+        session, over = ort.InferenceSession(sys.argv[1]), threading.Event()
+        feed = {"x": np.arange(128, dtype=np.float32).reshape(2, 64) / 100}
+
+        def call():
+            while not over.is_set():
+                session.run(None, feed)
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            pid = os.fork()
+            if pid == 0:
+                print(os.getpid(), session.run(None, feed)[0].tobytes().hex(), flush=True)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        over.set()
+        for thread in threads:
+            thread.join()
+    """,
     "asyncio": """
         import asyncio, sys, infer
 
