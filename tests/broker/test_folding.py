@@ -23,7 +23,7 @@ from gpupool_broker.store.sql import SqlStore
 from gpupool_broker.store.tables import folded_use
 from tests.broker.conftest import BrokerProcess
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 LAST_MONTH = f"{datetime.now(UTC).date().replace(day=1) - timedelta(days=1):%Y-%m}"
 FIGURES = ("rows", "total", "devices")
 OPTIONS = ("--snapshot-every", "1000", "--report-every", "0.2")
@@ -64,7 +64,7 @@ def recount(url: str) -> None:
     database.close()
 
 
-def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+def until(holds: Callable[[], bool], within_s: float = 90.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline
