@@ -26,7 +26,7 @@ from gpupool_agent.running import Running
 from gpupool_agent.tensor_cache import TensorCache
 from gpupool_agent.threads import start_thread
 from gpupool_wire.errors import GpupoolError, LeaseLost, OutOfSliceMemory, RemoteFault
-from gpupool_wire.messages import Failed, Operate, Operated, Result, Run
+from gpupool_wire.messages import Failed, OpenedModel, Operate, Operated, Result, Run
 
 _log = logging.getLogger(__name__)
 _now = time.monotonic_ns
@@ -99,6 +99,10 @@ class Calls:
     def evict_one(self, *, idle_for_ns: int) -> bool:
         """Unload a model that was not used for so long; return whether there was one."""
         return self._programs.evict_one(idle_for_ns=idle_for_ns)
+
+    def open_models(self) -> tuple[int, list[OpenedModel]]:
+        """Return how many models are open, and the largest of them, as a beat names them."""
+        return self._programs.told()
 
     def woken(self) -> None:
         """Make `wake_fd` unreadable again, before `done` is emptied."""

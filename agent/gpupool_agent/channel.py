@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from gpupool_wire.errors import ErrorInfo, RemoteProtocolError, WorkerLost
-from gpupool_wire.messages import Compute, Count, Memory, Name
+from gpupool_wire.messages import Compute, Count, Memory, Name, OpenedModel
 from gpupool_wire.units import Policy
 
 #: The worker's beat, and the silence that means it hangs: three beats.
@@ -207,6 +207,9 @@ class Use(ChannelMessage, frozen=True, kw_only=True):
     throttled_ns: Count
     calls: Count
     memory_bytes: Count
+    #: How many models are open, and the largest of them.
+    model_count: Count = 0
+    models: list[OpenedModel] = []
 
 
 ToWorker = Start | Admit | Change | News | Grant | Recall | Stop

@@ -31,7 +31,7 @@ from gpupool_agent.channel import (
     Use,
 )
 from gpupool_agent.core.slices import Admitted, ChangeWorker, Confirmed, Effect, SliceTable, StopWorker
-from gpupool_agent.core.usage import UsageBook
+from gpupool_agent.core.usage import Holds, UsageBook
 from gpupool_agent.door import Knock
 from gpupool_agent.inventory import Offer
 from gpupool_agent.supervisor import Supervisor, WorkerProcess
@@ -317,14 +317,10 @@ class Hosting:
             case LinkGone(link_id=link_id, reason=reason, left=left):
                 self._table.close_link(worker.slice_id, link_id, now_ns, left=left)
                 _tell(logging.INFO, "link_gone", worker, f"link {link_id} is gone: {reason}")
-            case Use(device_ns=device_ns, throttled_ns=throttled_ns, calls=calls, memory_bytes=memory_bytes):
+            case Use(device_ns=device_ns, throttled_ns=throttled_ns, calls=calls):
+                holds = Holds(message.memory_bytes, message.model_count, message.models)
                 self._book.used(
-                    worker.slice_id,
-                    worker.epoch,
-                    device_ns=device_ns,
-                    throttled_ns=throttled_ns,
-                    calls=calls,
-                    memory_bytes=memory_bytes,
+                    worker.slice_id, worker.epoch, device_ns=device_ns, throttled_ns=throttled_ns, calls=calls, holds=holds
                 )
             case Refused(error=error, seq=seq):
                 self._shrunk(hosted, seq, error)

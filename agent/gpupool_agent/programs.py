@@ -24,7 +24,8 @@ from gpupool_agent.models import ModelCache
 from gpupool_agent.quantum import Quantum
 from gpupool_wire.coding import Coder
 from gpupool_wire.errors import ModelEvicted, OutOfSliceMemory
-from gpupool_wire.messages import ModelMissing, ModelOptions, OpenModel
+from gpupool_wire.limits import MAX_MODEL_NAME_CHARS, MAX_TOLD_MODELS
+from gpupool_wire.messages import ModelMissing, ModelOptions, OpenedModel, OpenModel
 
 T = TypeVar("T")
 
@@ -61,6 +62,11 @@ class SharedProgram:
     def is_loaded(self) -> bool:
         """Whether its weights are in the slice's memory."""
         return self._program is not None
+
+    def told(self) -> OpenedModel:
+        """Return it as a beat names it."""
+        name = (self.surface.meta.graph_name or self.sha256[:12])[:MAX_MODEL_NAME_CHARS]
+        return OpenedModel(name=name, weight_bytes=self.weight_bytes, sessions=self.users, is_loaded=self.is_loaded)
 
     def enter(self) -> Program | None:
         """A call begins: the program, which stays until `leave`; None where it is not loaded."""
@@ -109,6 +115,12 @@ class Programs:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def told(self) -> tuple[int, list[OpenedModel]]:
+        """Return how many models are open, and the largest MAX_TOLD_MODELS of them. Waits for nobody who opens one."""
+        models = list(self._open.values())
+        largest = sorted(models, key=lambda shared: shared.weight_bytes, reverse=True)[:MAX_TOLD_MODELS]
+        return len(models), [shared.told() for shared in largest]
 
     def acquire(self, request: OpenModel) -> SharedProgram | ModelMissing:
         """Return the program of a request, opened now if need be, or what of the model is missing.

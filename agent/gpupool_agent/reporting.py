@@ -10,7 +10,7 @@ from gpupool_agent.channel import Use
 from gpupool_agent.core.share import Share
 from gpupool_agent.devices.base import Device
 from gpupool_agent.quantum import Quantum
-from gpupool_wire.messages import Usage
+from gpupool_wire.messages import OpenedModel, Usage
 from gpupool_wire.units import Policy
 
 
@@ -34,7 +34,7 @@ class Reporting:
         self._calls = calls
         self._send = send
         self._share = Share()
-        self._reported = (0, 0, 0, 0)
+        self._reported: tuple[int, int, int, int, tuple[int, list[OpenedModel]]] = (0, 0, 0, 0, (0, []))
 
     def sample(self) -> None:
         """Take note of how things stand, for the figures of the last ten seconds."""
@@ -43,7 +43,8 @@ class Reporting:
     def report(self) -> None:
         """Tell the agent what was used since the last report, if anything was."""
         quantum, memory = self._quantum, self._device.account.used_bytes
-        current = (quantum.device_ns, quantum.throttled_ns, self._calls.executed, memory)
+        models = self._calls.open_models()
+        current = (quantum.device_ns, quantum.throttled_ns, self._calls.executed, memory, models)
         before = self._reported
         if current == before:
             return
@@ -54,6 +55,8 @@ class Reporting:
                 throttled_ns=current[1] - before[1],
                 calls=current[2] - before[2],
                 memory_bytes=memory,
+                model_count=models[0],
+                models=models[1],
             )
         )
 

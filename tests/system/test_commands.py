@@ -51,6 +51,21 @@ def test_slices_are_shown_as_they_are(command: Any, held: Slice) -> None:
     assert "[bold]mine[/bold]" in table  # texts of others are no markup
 
 
+def test_a_slice_says_which_models_it_has_open(command: Any, held: Slice, doubling: bytes, until: Any) -> None:
+    model = held.open_model(doubling)
+    found: list[Any] = []
+
+    def is_told() -> bool:
+        shown = next(one for one in json.loads(command("slices", "--json").stdout) if one["slice_id"] == held.slice_id)
+        found[:] = shown["models"]
+        return bool(shown["model_count"] == 1)
+
+    until(is_told)
+    assert [(one["sessions"], one["is_loaded"]) for one in found] == [(1, True)]
+    model.close()
+    until(lambda: not is_told())
+
+
 def test_top_shows_what_a_busy_slice_has_against_its_grant(command: Any, held: Slice, doubling: bytes, until: Any) -> None:
     model = held.open_model(doubling)
 

@@ -64,6 +64,11 @@ SLICE: dict[str, Any] = {
     "reason": "",
     "notice": "",
     "paused_by": "",
+    "model_count": 3,
+    "models": [
+        {"name": SCRIPT, "weight_bytes": 3 * 2**20, "sessions": 2, "is_loaded": True},
+        {"name": "rec", "weight_bytes": 2**20, "sessions": 1, "is_loaded": False},
+    ],
     "story": [{"at": "2026-11-21T10:00:00Z", "fact": "SliceGranted", "text": SCRIPT}],
 }
 
@@ -129,6 +134,9 @@ def test_a_slice_that_starves_and_its_lease_are_told() -> None:
     shown = slices.summary(SAY, SLICE)
     assert "as long as its client" in shown
     assert "0.5 of 1 GiB" in shown or "512 MiB of 1 GiB" in shown
+    assert "3.0 MiB" in shown
+    assert "1.0 MiB, unloaded" in shown
+    assert "and 1 more" in shown
 
 
 def test_a_story_is_told_in_the_viewers_language() -> None:

@@ -43,3 +43,6 @@ HTTP_PORT = 7180
 AGENT_METRICS_PORT = 7190
 DOOR_PORT = 7200
 WORKER_PORTS = range(7201, 8000)
+#: Of a slice's models a beat names so many, so briefly: a thousand slices' rows fit one header.
+MAX_TOLD_MODELS = 4
+MAX_MODEL_NAME_CHARS = 24

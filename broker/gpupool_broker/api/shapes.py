@@ -29,6 +29,17 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
+class OpenedModelShape(BaseModel):
+    """A model that a slice has open."""
+
+    #: The name its graph has, cut; of one without, the beginning of its hash.
+    name: str
+    weight_bytes: int
+    sessions: int
+    #: Its weights are in the slice's memory; else its next call loads them again.
+    is_loaded: bool
+
+
 class SliceShape(BaseModel):
     """A slice."""
 
@@ -73,6 +84,9 @@ class SliceShape(BaseModel):
     lease_until: datetime | None = None
     #: Whether it has work, waits for its turn, and gets less than it was promised.
     is_starving: bool = False
+    #: How many models it has open, and the largest of them.
+    model_count: int = 0
+    models: list[OpenedModelShape] = []
 
 
 class StoryLine(BaseModel):
@@ -170,6 +184,8 @@ def slice_shape(pool: Pool, slice_: Slice, at_ms: int) -> SliceShape:
         notice=slice_.notice,
         lease_until=None if slice_.state.is_over else _lease_until(pool, slice_.node),
         is_starving=slice_.state is SliceState.LIVE and is_starving(slice_, lately),
+        model_count=lately.model_count,
+        models=[OpenedModelShape.model_validate(model, from_attributes=True) for model in lately.models],
     )
 
 

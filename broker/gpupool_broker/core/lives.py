@@ -225,7 +225,7 @@ class Lives(Books):
         if slice_ is None:
             return []
         if slice_.state is SliceState.LIVE and slice_.node == event.node:
-            self.lately[slice_id] = Lately(use.memory_bytes, use.achieved_millipct, use.throttled_10s_ms)
+            self.lately[slice_id] = _lately(use)
         since_ms, device_ns, throttled_ns, calls = self._unrolled.get(slice_id, (event.now_ms, 0, 0, 0))
         self._unrolled[slice_id] = (since_ms, device_ns + use.device_ns, throttled_ns + use.throttled_ns, calls + use.calls)
         return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS else []
@@ -304,4 +304,14 @@ def first_assignment(fact: f.SliceGranted) -> Assignment:
         memory_mib=fact.memory_mib,
         policy=fact.policy,
         hold=fact.hold,
+    )
+
+
+def _lately(use: SliceUse) -> Lately:
+    return Lately(
+        memory_bytes=use.memory_bytes,
+        achieved_millipct=use.achieved_millipct,
+        throttled_ms=use.throttled_10s_ms,
+        model_count=use.model_count,
+        models=tuple(use.models),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gpupool_wire.messages import DeviceInfo
+from gpupool_wire.messages import DeviceInfo, OpenedModel
 from gpupool_wire.units import PRIORITY_USUAL, Hold, Policy
 
 
@@ -129,6 +129,9 @@ class Lately:
     achieved_millipct: int = 0
     #: Time it had work and no turn in the last ten seconds.
     throttled_ms: int = 0
+    #: How many models it has open, and the largest of them.
+    model_count: int = 0
+    models: tuple[OpenedModel, ...] = ()
 
 
 @dataclass(slots=True)

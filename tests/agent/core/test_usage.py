@@ -5,11 +5,14 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpupool_agent.core.usage import MAX_ROWS, UsageBook
+from gpupool_agent.core.usage import MAX_ROWS, Holds, UsageBook
+from gpupool_wire.codec import encode
+from gpupool_wire.limits import MAX_MODEL_NAME_CHARS, MAX_TOLD_MODELS
+from gpupool_wire.messages import Beat, OpenedModel
 
 
 def use(book: UsageBook, slice_id: str = "s", device_ns: int = 1, memory_bytes: int = 0, epoch: int = 1) -> None:
-    book.used(slice_id, epoch, device_ns=device_ns, throttled_ns=2 * device_ns, calls=1, memory_bytes=memory_bytes)
+    book.used(slice_id, epoch, device_ns=device_ns, throttled_ns=2 * device_ns, calls=1, holds=Holds(memory_bytes))
 
 
 def test_use_adds_up_until_it_is_reported() -> None:
@@ -18,6 +21,19 @@ def test_use_adds_up_until_it_is_reported() -> None:
     use(book, device_ns=4, memory_bytes=7, epoch=2)
     (row,) = book.report(1)
     assert (row.slice_id, row.epoch, row.device_ns, row.throttled_ns, row.calls, row.memory_bytes) == ("s", 2, 7, 14, 2, 7)
+
+
+def test_open_models_are_told_as_they_are_now_also_after_a_report_was_lost() -> None:
+    book = UsageBook()
+    detector, reader = (OpenedModel(name=name, weight_bytes=9, sessions=1) for name in ("det", "rec"))
+    book.used("s", 1, device_ns=1, throttled_ns=0, calls=1, holds=Holds(9, 1, [detector]))
+    assert [(row.model_count, row.models) for row in book.report(1)] == [(1, [detector])]
+    book.used("s", 1, device_ns=1, throttled_ns=0, calls=1, holds=Holds(18, 2, [detector, reader]))
+    book.not_answered()
+    assert [(row.model_count, row.models) for row in book.report(2)] == [(2, [detector, reader])]
+    book.answered(2)
+    book.stand({"s": (1, (50_000, 0))})
+    assert [row.models for row in book.report(3)] == [[detector, reader]]
 
 
 def test_one_report_is_on_its_way_at_a_time() -> None:
@@ -96,3 +112,12 @@ def test_nothing_is_lost_or_counted_twice(steps: list[tuple[str, str, int]]) -> 
                 on_its_way = 0
     book.not_answered()
     assert booked + sum(row.device_ns for row in book.report(seq + 1)) == used
+
+
+def test_the_longest_report_fits_a_header() -> None:
+    book = UsageBook()
+    longest = OpenedModel(name="模" * MAX_MODEL_NAME_CHARS, weight_bytes=2**40, sessions=1_000)
+    for number in range(MAX_ROWS):
+        holds = Holds(2**40, 2**20, [longest] * MAX_TOLD_MODELS)
+        book.used(f"s-{number:012}", 2**20, device_ns=2**40, throttled_ns=2**40, calls=2**40, holds=holds)
+    encode(Beat(seq=2**40, use=book.report(1)))

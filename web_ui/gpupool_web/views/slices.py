@@ -75,6 +75,7 @@ def summary(say: Words, one: Json) -> Html:
         (say("Device time"), figures.span_text(one["device_ms"] / 1000)),
         (say("Waited for its turn"), figures.span_text(one["throttled_ms"] / 1000)),
         (say("Calls"), f"{one['calls']:,}"),
+        (say("Models"), _models(say, one)),
         (say("Tenant"), f"{one['tenant']}/{one['project']}" if one["project"] else one["tenant"]),
         (
             say("Device"),
@@ -88,6 +89,19 @@ def summary(say: Words, one: Json) -> Html:
     if one["reason"] or one["notice"] or one["paused_by"]:
         rows.append((say("Because"), one["reason"] or one["notice"] or say("paused by {who}", who=one["paused_by"])))
     return facts(rows)
+
+
+def _models(say: Words, one: Json) -> Html:
+    if not one["model_count"]:
+        return joined(["–"])
+    lines: list[Html | str] = []
+    for model in one["models"]:
+        mib = round(model["weight_bytes"] / MIB, 1)
+        state = say("{mib} MiB", mib=mib) if model["is_loaded"] else say("{mib} MiB, unloaded", mib=mib)
+        lines += [model["name"], " ", tag("small", state, class_="gp-quiet"), tag("br")]
+    if more := one["model_count"] - len(one["models"]):
+        lines.append(tag("small", say("and {count} more", count=more), class_="gp-quiet"))
+    return joined(lines)
 
 
 def _lease(say: Words, one: Json) -> Html:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from gpupool_wire.errors import ErrorInfo
-from gpupool_wire.limits import MAX_NAME_CHARS
+from gpupool_wire.limits import MAX_MODEL_NAME_CHARS, MAX_NAME_CHARS, MAX_TOLD_MODELS
 from gpupool_wire.messages.common import Compute, Count, DeviceInfo, Epoch, Failed, Memory, Message, Name, Text
 from gpupool_wire.units import Hold, Policy
 
@@ -95,6 +95,17 @@ class Shrunk(Message, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
 
 
+class OpenedModel(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A model that a slice has open."""
+
+    #: The name its graph has, cut; of one without, the beginning of its hash.
+    name: Annotated[str, Meta(max_length=MAX_MODEL_NAME_CHARS)]
+    weight_bytes: Count
+    sessions: Count
+    #: Its weights are in the slice's memory; else its next call loads them again.
+    is_loaded: bool = True
+
+
 class SliceUse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What one slice used since the last report."""
 
@@ -108,6 +119,9 @@ class SliceUse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     achieved_millipct: Count = 0
     #: Time it had work and no turn in the last ten seconds.
     throttled_10s_ms: Count = 0
+    #: How many models it has open, and the largest of them.
+    model_count: Count = 0
+    models: Annotated[list[OpenedModel], Meta(max_length=MAX_TOLD_MODELS)] = []
 
 
 class LinkLost(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
