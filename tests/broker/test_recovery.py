@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,17 @@ def test_a_snapshot_that_cannot_be_used_is_said_and_the_one_before_is_taken(
     assert "35 facts are restored, 20 of them from a snapshot" in caplog.text
     assert re.search(said, caplog.text)
     assert (again.slices, again.nodes) == (life.driver.pool.slices, life.driver.pool.nodes)
+
+
+def test_a_snapshot_packed_otherwise_is_ignored(live: Callable[..., Life], store: SqlStore, caplog: Any) -> None:
+    life = live(35, 10)
+    plain = b"not of zlib"
+    damage(store, sa.delete(snapshot_pieces).where(snapshot_pieces.c.seq == 30, snapshot_pieces.c.number > 0))
+    damage(store, sa.update(snapshot_pieces).where(snapshot_pieces.c.seq == 30).values(data=plain))
+    header = sa.update(snapshots).where(snapshots.c.seq == 30)
+    damage(store, header.values(size=len(plain), data_crc=zlib.crc32(plain)))
+    assert restored(store).slices == life.driver.pool.slices
+    assert "the snapshot behind record 30 is ignored: another version of gpupool wrote it" in caplog.text
 
 
 def test_without_a_usable_snapshot_the_whole_journal_is_replayed(live: Callable[..., Life], store: SqlStore, caplog: Any) -> None:

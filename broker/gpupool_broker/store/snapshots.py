@@ -82,10 +82,15 @@ class Snapshots:
             query = sa.select(snapshot_pieces.c.data).where(snapshot_pieces.c.seq == seq).order_by(snapshot_pieces.c.number)
             with translated(), self._database.engine.connect() as connection:
                 data = b"".join(connection.scalars(query))
-            if len(data) == size and zlib.crc32(data) == data_crc:
-                yield Snapshot(link=Link(seq, crc), shape=shape, data=zlib.decompress(data))
-            else:
+            if len(data) != size or zlib.crc32(data) != data_crc:
                 ignored(seq, f"it is damaged ({len(data)} bytes of {size} are there)")
+                continue
+            try:
+                plain = zlib.decompress(data)
+            except zlib.error as error:
+                ignored(seq, f"another version of gpupool wrote it ({error})")
+            else:
+                yield Snapshot(link=Link(seq, crc), shape=shape, data=plain)
 
     def _forget_old(self) -> None:
         newest = sa.select(snapshots.c.seq).order_by(snapshots.c.seq.desc()).limit(KEPT)

@@ -148,7 +148,7 @@ def test_open_models_are_reported_and_when_they_are_closed(start_worker: Start, 
     heavy = client.open(models.weighty(2))
     client.open(models.doubling())
     told = worker.wait_for(Use, matches=lambda use: use.model_count == 2)
-    assert [model.weight_bytes for model in told.models][0] == heavy.weight_bytes
+    assert told.models[0].weight_bytes == heavy.weight_bytes
     assert all(model.is_loaded and model.sessions == 1 and model.name for model in told.models)
     client.expect(m.SessionClosed, m.CloseSession(call_id=9, session_id=heavy.session_id))
     assert len(worker.wait_for(Use, matches=lambda use: use.model_count == 1).models) == 1
