@@ -48,6 +48,14 @@ def busy(pool: PlayedPool) -> dict[str, str]:
     for tenant, gpus in (("granite", 2), ("fjord", 4), ("harbour", 8)):
         _let_wait(pool, pool.token("tenant", tenant), gpus)
     pool.rest("POST", "/nodes/node-0005/cordon")
+    for name, role, tenant in (
+        ("ada", "admin", ""),
+        ("fiona", "finance", ""),
+        ("wei", "tenant", "acme"),
+        ("tom", "tenant", "cobalt"),
+    ):
+        pool.rest("POST", "/users", {"name": name, "role": role, "tenant": tenant})
+    pool.rest("PATCH", "/users/tom", {"disabled": True})
     largest = pool.rest("GET", "/slices?sort=-compute&limit=1")[0]["slice_id"]
     return {
         "overview": "/",
@@ -57,6 +65,10 @@ def busy(pool: PlayedPool) -> dict[str, str]:
         "slice": f"/slices/{largest}",
         "queue": "/queue",
         "tenants": "/tenants",
+        "audit": "/audit",
+        "users": "/users",
+        "settings": "/settings",
+        "sign-in": "/sign-in",
     }
 
 
@@ -74,10 +86,11 @@ def _let_wait(pool: PlayedPool, token: str, gpus: int) -> None:
 
 def picture(browser: Browser, pool: PlayedPool, state: Any, name: str, path: str, folder: Path, scheme: Any) -> None:
     """Take one page's picture in one appearance."""
-    context = browser.new_context(viewport=SIZE, color_scheme=scheme, storage_state=state)  # type: ignore[arg-type]
+    stays = None if name == "sign-in" else state
+    context = browser.new_context(viewport=SIZE, color_scheme=scheme, storage_state=stays)  # type: ignore[arg-type]
     page: Page = context.new_page()
     page.goto(pool.http + path)
-    page.wait_for_selector("main h1")
+    page.wait_for_selector("h1")
     if name == "queue":
         page.get_by_label("Kind of device").fill("null")
         page.get_by_role("button", name="Explain", exact=True).last.click()

@@ -20,6 +20,11 @@ class PostgresServer:
         self._url = sa.make_url(server.get_uri(driver="psycopg"))
         self._admin = sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
         self._numbers = itertools.count(1)
+        # Brokers are killed here, the server never is: what it has told them is safe in the system's memory, too, and no test
+        # waits for the disk.
+        for setting in ("fsync", "full_page_writes"):
+            self.execute(f"ALTER SYSTEM SET {setting} = off")
+        self.execute("SELECT pg_reload_conf()")
 
     def new_database(self) -> str:
         """Make an empty database; return its URL."""
