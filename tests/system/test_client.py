@@ -102,7 +102,9 @@ def test_a_tensor_larger_than_the_slice_is_refused_before_it_travels(system_pool
     with pool.slice(10, "1GiB") as slice_:
         model = slice_.open_model(doubling)
         sent = slice_.traffic.sent_bytes
-        with pytest.raises(OutOfSliceMemory, match=r"what is sent takes 3072\.0 MiB, but slice .* has 1 GiB: send less at a time, or resize"):
+        with pytest.raises(
+            OutOfSliceMemory, match=r"what is sent takes 3072\.0 MiB, but slice .* has 1 GiB: send less at a time, or resize"
+        ):
             model.run({"x": np.broadcast_to(np.float32(0), 3 * 2**28)})
         assert slice_.traffic.sent_bytes - sent < 10_000
         assert np.array_equal(model.run({"x": X})[0], X + X)

@@ -68,7 +68,7 @@ def test_the_same_in_an_environment_without_the_wheel(run: Run, model: Path, tmp
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=DEADLINE_S)
     (site,) = folder.glob("lib/python3*/site-packages")
     here = Path(np.__file__).parents[1]
-    for name in ("numpy", "numpy.libs", "zmq", "pyzmq.libs", "msgspec"):
+    for name in ("numpy", "numpy.libs", "zmq", "pyzmq.libs", "msgspec", "zstandard"):
         if (here / name).exists():
             (site / name).symlink_to(here / name)
     done = run(INFER, str(model), python=str(folder / "bin" / "python"))
