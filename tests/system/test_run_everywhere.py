@@ -82,6 +82,7 @@ PROGRAMS = {
             with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as workers:
                 for answer in workers.map(infer.infer, [sys.argv[1]] * 4):
                     print(*answer)
+            print(*infer.infer(sys.argv[1]))
     """,
     "multiprocessing.Process, fork after connect": """
         import multiprocessing, sys, infer
@@ -104,6 +105,7 @@ PROGRAMS = {
             with multiprocessing.get_context("spawn").Pool(2) as workers:
                 for answer in workers.map(infer.infer, [sys.argv[1]] * 4):
                     print(*answer)
+            print(*infer.infer(sys.argv[1]))
     """,
     "threads": """
         import concurrent.futures, sys, infer

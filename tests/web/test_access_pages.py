@@ -128,8 +128,10 @@ def test_no_text_of_an_address_gets_onto_the_page(pages: Pages, page: Any) -> No
 
 
 def test_rest_takes_no_cookie(pages: Pages, page: Any) -> None:
-    page.goto(pages.sign_in)
-    sign_in(pages, page, "ada", PASSWORD)
+    first = user(pages, "linus")
+    sign_in(pages, page, "linus", first)
+    choose(page, first)
+    page.get_by_role("navigation", name="Pages").wait_for(timeout=WAIT_MS)
     status = page.evaluate("fetch('/api/v1/tokens', {credentials: 'include'}).then(answer => answer.status)")
     assert status == 401
 
