@@ -121,8 +121,10 @@ class TestTheBrokerComesAndGoes:
     def test_a_broker_that_is_not_there_is_passed_over(
         self, start_agent: Callable[..., Any], broker: Any, eventually: Eventually
     ) -> None:
-        start_agent(broker=f"127.0.0.1:9,127.0.0.1:{broker.port}")
+        agent = start_agent(broker=f"127.0.0.1:9,127.0.0.1:{broker.port}")
         eventually(lambda: broker.beats, "it beats")
+        assert agent.service.is_connected
+        assert len(broker.hellos) == 1
 
     def test_while_it_is_away_slices_are_served(self, agent: Any, broker: Any, eventually: Eventually) -> None:
         broker.assign("s")

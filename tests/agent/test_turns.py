@@ -238,22 +238,21 @@ def test_what_a_slice_owes_outlives_its_worker(
     a = player("a", 1, Policy.FIXED)
     a.end.send(Want())
     grant = a.granted()
-    time.sleep(0.1)
+    assert not a.hears_within(0.1)  # it executes meanwhile, and nobody wants the device
     a.settle(grant, used_ns=100 * MS)
     a.end.close()
     assert delivered.get(timeout=5) == (a.worker, None)
     again = player("a", compute_pct=None)
     again.end.send(Want())
     # 100 ms at 1 % is ten seconds' worth: nothing is granted for a good while.
-    time.sleep(0.1)
-    assert not again.has_heard()
+    assert not again.hears_within(0.1)
 
 
 def test_standing_tells_what_was_used(player: Callable[..., Player], turns: DeviceTurns, eventually: Eventually) -> None:
     a = player("a")
     a.end.send(Want())
     grant = a.granted()
-    time.sleep(0.01)
+    assert not a.hears_within(0.01)  # it executes meanwhile
     a.settle(grant, used_ns=5 * MS)
     eventually(lambda: turns.standing.get("a") and turns.standing["a"].used_ns == 5 * MS)
     assert turns.standing["a"].granted_pct == 50

@@ -96,7 +96,7 @@ def _add_own(app: FastAPI, desks: Desks, anyone: Any, reader: Any) -> None:  # n
     # Signing out changes nothing but the stay itself, so a token that may only read may do it too.
     @app.delete("/api/v1/session", tags=["access"])
     def sign_out(token: Principal = reader) -> shapes.Ended:
-        """Sign out: this session ends."""
+        """Sign out: what was signed in with holds no more."""
         if not token.session_id:
             raise NotFound("this is a token, no session: there is nothing to sign out of")
         desks.sessions.end(token.session_id)

@@ -93,9 +93,8 @@ class Holding:
         if self._link is not None:
             try:
                 self._make_again(link)
-            except Exception:
-                raise
-            except BaseException:
+            except (KeyboardInterrupt, SystemExit):
+                # An error was told and has its place in the history; where a signal cut in, nobody knows what the worker has.
                 self.doubt(link)
                 raise
         self._link = link

@@ -1,4 +1,4 @@
-"""What travels between the service and a plug-in's process: a length of four bytes, then MessagePack. No pickle."""
+"""What travels between the service and a plug-in's process: a length of four bytes, then MessagePack."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gpupool_agent.core.usage import MAX_ROWS, Holds, UsageBook
 from gpupool_wire.codec import encode
-from gpupool_wire.limits import MAX_MODEL_NAME_CHARS, MAX_TOLD_MODELS
+from gpupool_wire.limits import MAX_HEADER_BYTES, MAX_MODEL_NAME_CHARS, MAX_TOLD_MODELS
 from gpupool_wire.messages import Beat, OpenedModel
 
 
@@ -120,4 +120,6 @@ def test_the_longest_report_fits_a_header() -> None:
     for number in range(MAX_ROWS):
         holds = Holds(2**40, 2**20, [longest] * MAX_TOLD_MODELS)
         book.used(f"s-{number:012}", 2**20, device_ns=2**40, throttled_ns=2**40, calls=2**40, holds=holds)
-    encode(Beat(seq=2**40, use=book.report(1)))
+    header, *frames = encode(Beat(seq=2**40, use=book.report(1)))
+    assert len(header) <= MAX_HEADER_BYTES
+    assert frames == []
