@@ -93,9 +93,10 @@ class Holding:
         if self._link is not None:
             try:
                 self._make_again(link)
-            except (KeyboardInterrupt, SystemExit):
+            except BaseException as error:
                 # An error was told and has its place in the history; where a signal cut in, nobody knows what the worker has.
-                self.doubt(link)
+                if not isinstance(error, Exception):
+                    self.doubt(link)
                 raise
         self._link = link
 
