@@ -24,7 +24,7 @@ demo: install  ## Start the embedded pool, read sample pages through it, show wh
 	@$(BIN)/gpupool demo
 
 test: install  ## Run the test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-full: install  ## Run the long forms of the suite too (the whole ONNX backend suite)
 	@$(BIN)/python -m pytest -q -m "not gpu"

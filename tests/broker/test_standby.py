@@ -157,7 +157,10 @@ def test_a_broker_that_loses_its_connection_serves_no_more_until_it_is_its_turn(
     until(lambda: [known.is_serving(), waiting.is_serving()].count(True) == 1, 10)
     assert active.process.poll() is None
     if waiting.is_serving():
-        assert client(waiting).ask(ask_for(1)).slice_id == first.slice_id
+        again = client(waiting).ask(ask_for(1))
+        # Where the take-over took long, the node, which beats no more, is lost meanwhile: an answer about the same slice.
+        named = again.error.details["slice_id"] if isinstance(again, m.Failed) else again.slice_id
+        assert named == first.slice_id
         waiting.stop()
     until(known.is_serving, 10)
     assert [row["slice_id"] for row in active.rest("GET", "/api/v1/slices")[1]] == [first.slice_id]

@@ -116,8 +116,8 @@ def test_a_hundred_wrong_passwords_say_when_to_come_again_and_hold_nobody_up(sta
             slowest = max(slowest, time.monotonic() - begun)
         answers = [one.result() for one in waiting]
     assert {status for status, _ in answers} <= {401, 429, 503}
-    refused = [answer["error"] for status, answer in answers if status == 429]
-    assert refused
+    refused = [answer["error"] for status, answer in answers if status != 401]
+    assert len(refused) > 50
     assert all(error["details"]["retry_after_s"] >= 1 for error in refused)
     assert slowest < 5
     assert sign_in(broker, "eve", made["one_time_password"])[0] in (201, 429), "the same address may have to wait"

@@ -281,7 +281,7 @@ def test_paths_without_a_file_are_refused_as_locally(
     assert told(lambda: ort.InferenceSession(name, gpupool_slice=local_slice)) == told(lambda: local_session(name))
 
 
-@pytest.mark.parametrize("given", [5, None, bytearray(b"x"), memoryview(b"x")], ids=repr)
+@pytest.mark.parametrize("given", [5, None, bytearray(b"x"), memoryview(b"x")], ids=lambda given: type(given).__name__)
 def test_other_objects_are_no_model(given: Any, local_slice: Any, local_session: Any) -> None:
     assert told(lambda: ort.InferenceSession(given, gpupool_slice=local_slice)) == told(lambda: local_session(given))
 
