@@ -44,8 +44,8 @@ class Pages:
     http: str
     sign_in: str
     admin: str
-    start_broker: Callable[[], None]
-    stop_broker: Callable[[], None]
+    start_broker: Callable[[], None] = lambda: None
+    stop_broker: Callable[[], None] = lambda: None
     #: What the browser complained of, and where it went.
     complaints: list[str] = field(default_factory=list)
     origins: set[str] = field(default_factory=set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,9 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.calendar import period_of
 from gpupool_broker.store.databases import sqlite_url
 from gpupool_broker.store.sql import SqlStore
-from tests.web.test_browser import CHROMIUM, FLAGS, WAIT_MS, Site, start
+from tests.web.conftest import BROWSER, WAIT_MS, Pages, launch
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
-    # Playwright's driver leaves an event loop to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = BROWSER
 LAST_MONTH = f"{datetime.now(UTC).date().replace(day=1) - timedelta(days=1):%Y-%m}"
 
 
@@ -52,61 +47,50 @@ def journal_of_a_month(database: Path, *, tenants: int, devices: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A broker with the journal of a month, and the web page, each a real process."""
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A broker with the journal of a month, and the pages, each a real process."""
     home = tmp_path_factory.mktemp("reports")
     (home / "broker").mkdir()
     journal_of_a_month(home / "broker" / "broker.sqlite", tenants=9, devices=6)
-    token_file, log = home / "admin.token", home / "log"
-    bind = ["--bind", "127.0.0.1:0", "--home", str(home)]
-    started = []
+    log = home / "log"
+    common = ["--bind", "127.0.0.1:0", "--home", str(home), "--admin-token-file", str(home / "admin.token")]
+    broker, at = launch(["broker", *common, "--http", "127.0.0.1:0"], home / "broker.json", log)
     try:
-        options = [*bind, "--http", "127.0.0.1:0", "--admin-token-file", str(token_file)]
-        broker, at = start(["broker", *options], home / "broker.json", log)
-        started.append(broker)
-        web, page = start(["web", *bind, "--api", at["http"], "--admin-token-file", str(token_file)], home / "web.json", log)
-        started.append(web)
-        yield Site(page["http"], page["sign_in"], token_file.read_text().strip())
+        web, page = launch(["web", *common, "--api", at["http"]], home / "web.json", log)
+        try:
+            yield Pages(page["http"], page["sign_in"], (home / "admin.token").read_text().strip())
+        finally:
+            web.terminate()
+            assert web.wait(20) == 0, log.read_text()
     finally:
-        for process in reversed(started):
-            process.terminate()
-            assert process.wait(20) == 0, log.read_text()
+        broker.terminate()
+        assert broker.wait(20) == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")
-def page(site: Site) -> Iterator[Any]:
-    """A browser's page, signed in with the one-time link."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.on("console", lambda message: site.logs.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: site.logs.append(str(error)))
-        page.goto(site.sign_in)
-        page.wait_for_selector("text=Compute allocated", timeout=WAIT_MS)
-        yield page
-        browser.close()
+def page(pages: Pages, visitor: Callable[..., Any]) -> Any:
+    """A browser's page of an admin."""
+    return visitor(pages.admin)
 
 
 @pytest.fixture
-def shown(site: Site, page: Any) -> dict[str, Any]:
+def shown(pages: Pages, page: Any) -> dict[str, Any]:
     """Open last month's report; return what REST says of it."""
-    page.goto(f"{site.http}/reports?period={LAST_MONTH}")
+    page.goto(f"{pages.http}/reports?period={LAST_MONTH}")
     page.wait_for_selector("text=Saved by pooling", timeout=WAIT_MS)
-    return site.rest("GET", f"/api/v1/reports/{LAST_MONTH}")
+    return pages.rest("GET", f"/reports/{LAST_MONTH}")
 
 
-def test_the_page_shows_what_rest_says(site: Site, page: Any, shown: dict[str, Any]) -> None:
+def test_the_page_shows_what_rest_says(pages: Pages, page: Any, shown: dict[str, Any]) -> None:
     text = page.inner_text("main")
     total = f"{float(shown['total']['shown']['cost']):,.2f} EUR"
     assert total in text
     assert all(row["key"] in text for row in shown["rows"])
     assert page.locator("canvas").count() == 2
-    assert site.logs == []
+    assert pages.complaints == []
 
 
-def test_another_grouping_is_drawn_without_reload(site: Site, page: Any, shown: dict[str, Any]) -> None:
+def test_another_grouping_is_drawn_without_reload(pages: Pages, page: Any, shown: dict[str, Any]) -> None:
     page.get_by_label("Lines").click()
     page.get_by_role("option", name="by device model").click()
     page.wait_for_selector("text=By device model", timeout=WAIT_MS)
@@ -133,7 +117,7 @@ def test_every_format_is_downloaded_and_agrees(page: Any, shown: dict[str, Any],
     assert f"{float(cost):,.2f}" in text
 
 
-def test_a_month_that_has_not_begun_is_said(site: Site, page: Any) -> None:
-    page.goto(f"{site.http}/reports?period={date.today().year + 2}-01")
+def test_a_month_that_has_not_begun_is_said(pages: Pages, page: Any) -> None:
+    page.goto(f"{pages.http}/reports?period={date.today().year + 2}-01")
     page.wait_for_selector("text=has not begun", timeout=WAIT_MS)
     assert page.get_by_role("alert").count() == 1
