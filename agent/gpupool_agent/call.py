@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gpupool_agent.array_batch import Batch
 from gpupool_agent.array_store import ArrayStore, Kept
+from gpupool_agent.core.meetings import Likeness
 from gpupool_agent.core.sessions import ChannelId, Link
 from gpupool_agent.programs import SharedProgram
 from gpupool_wire.errors import RemoteProtocolError
@@ -39,6 +40,11 @@ class Call:
     is_handed_on: bool = False
     #: It counts among the calls that wait for a turn.
     is_wanted: bool = False
+    #: It is not executed as one with others: it cannot be, or that has failed.
+    is_alone: bool = False
+    #: What it has in common with calls that it may be executed with, once asked for, and the rows it has of each input.
+    likeness: Likeness | None = None
+    rows: int = 0
 
     @property
     def program(self) -> SharedProgram:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from functools import partial
 from gpupool_agent.array_work import ArrayWork
 from gpupool_agent.call import Call, Done
 from gpupool_agent.devices.base import Device, Program
+from gpupool_agent.joining import Gathering, Joining
 from gpupool_agent.loading import Loading
 from gpupool_agent.models import ModelCache
 from gpupool_agent.programs import Programs, SharedProgram
@@ -25,6 +27,7 @@ from gpupool_agent.quantum import Quantum
 from gpupool_agent.running import Running
 from gpupool_agent.tensor_cache import TensorCache
 from gpupool_agent.threads import start_thread
+from gpupool_agent.waiting import Waiting
 from gpupool_wire.errors import GpupoolError, LeaseLost, OutOfSliceMemory, RemoteFault
 from gpupool_wire.messages import Failed, OpenedModel, Operate, Operated, Result, Run
 
@@ -48,12 +51,16 @@ class Calls:
         self._loading = Loading(self._programs, cache)
         self._running = Running(device, quantum, tensors)
         self._array_work = ArrayWork(device, quantum, self._programs.evict_one)
-        self._runs: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._runs = Waiting()
+        self._joining = Joining(device, quantum, self._running, self._runs)
         self._loads: queue.SimpleQueue[Call | SharedProgram] = queue.SimpleQueue()
         self.done: deque[Done] = deque()
         #: Readable when `done` may hold something.
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.executed = 0
+        #: Those of them that were executed in batches with others.
+        self.batched = 0
+        self._counting = threading.Lock()
         #: Runs handed to the executors whose replies main has not taken yet. Main's own count.
         self.running = 0
 
@@ -74,8 +81,7 @@ class Calls:
         if isinstance(call.message, Run | Operate):
             self.running += 1
             # Said here, not by the executor that takes it: between two calls a turn would else look as if its work were done.
-            self._quantum.want()
-            call.is_wanted = True
+            self._want(call)
             self._runs.put(call)
         else:
             self._loads.put(call)
@@ -140,10 +146,15 @@ class Calls:
             kind = type(call.message).__name__
             _log.exception("a call failed in an unforeseen way", extra={"action": "call_failed", "call": kind})
             info = RemoteFault(f"the worker failed at this {kind}; its log says how").to_info()
-        self._running.let_go(call)
-        if done is None:
-            return Done(call=call, reply=Failed(call_id=call.message.call_id, error=info))
-        self.executed += isinstance(done.reply, Result | Operated)
+        return self._counted(done or Done(call=call, reply=Failed(call_id=call.message.call_id, error=info)))
+
+    def _counted(self, done: Done) -> Done:
+        """A call is over: let go of what it held, and count it."""
+        self._running.let_go(done.call)
+        if isinstance(done.reply, Result | Operated):
+            with self._counting:
+                self.executed += 1
+                self.batched += done.reply.timing.batched > 0
         return done
 
     # ── main ──────
@@ -181,21 +192,44 @@ class Calls:
             self._finish(done)
             del call, done  # else its tensors live until the next call
 
-    def _run(self, call: Call) -> Done:
+    def _run(self, call: Call) -> Done | None:
         if call.link.has_ended:
             raise LeaseLost
         queue_ns = _now() - call.received_ns
         self._running.prepare_early(call)
 
-        def run(program: Program) -> Done:
+        def run(program: Program) -> Done | None:
             throttle_ns = self._quantum.enter()
             self._unwant(call)
+            if (gathering := self._joining.gather(call)) is not None:
+                return self._run_as_one(call, gathering, program, throttle_ns)
             return self._running.run(call, program, queue_ns=queue_ns, throttle_ns=throttle_ns)
 
         return self._programs.use(call.program, run)
 
+    def _run_as_one(self, call: Call, gathering: Gathering, program: Program, throttle_ns: int) -> Done | None:
+        """Run calls together; return what becomes of `call`, None where it waits again, to be run alone as the others."""
+        for other in gathering.calls:
+            self._unwant(other)
+        answers = self._joining.run(gathering, program, throttle_ns=throttle_ns)
+        if answers is None:
+            for failed in gathering.calls:
+                failed.is_alone = True
+                self._want(failed)
+            self._runs.put_back(gathering.calls)
+            return None
+        for done in answers:
+            if done.call is not call:
+                self.done.append(self._counted(done))  # main wakes up for `call`, soon
+        return next(done for done in answers if done.call is call)
+
     def _operate(self, call: Call) -> Done:
         return self._array_work.work(call, lambda: self._unwant(call))
+
+    def _want(self, call: Call) -> None:
+        """The call waits for its turn."""
+        self._quantum.want()
+        call.is_wanted = True
 
     def _unwant(self, call: Call) -> None:
         """The call has entered its turn, or never will."""

@@ -210,6 +210,8 @@ class Use(ChannelMessage, frozen=True, kw_only=True):
     #: How many models are open, and the largest of them.
     model_count: Count = 0
     models: list[OpenedModel] = []
+    #: How many of the calls were executed in batches with others.
+    batched_calls: Count = 0
 
 
 ToWorker = Start | Admit | Change | News | Grant | Recall | Stop

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from gpupool_agent.core.meetings import Meetings
 from gpupool_agent.core.model_scan import check_model, scan_model
 from gpupool_agent.devices.base import Device, Program, Surface
 from gpupool_agent.models import ModelCache
@@ -43,6 +44,9 @@ class SharedProgram:
         self.options = options
         self.surface: Surface = program.surface
         self.weight_bytes = program.weight_bytes
+        self.has_free_rows = program.has_free_rows
+        #: What is known of its calls that met (see core.meetings).
+        self.meetings = Meetings()
         self.users = 0
         #: The latest call's execution time and the largest input that ran quickly: short calls need no thread of their own.
         self.latest_ns: int | None = None

@@ -34,7 +34,7 @@ class Reporting:
         self._calls = calls
         self._send = send
         self._share = Share()
-        self._reported: tuple[int, int, int, int, tuple[int, list[OpenedModel]]] = (0, 0, 0, 0, (0, []))
+        self._reported: tuple[int, int, int, int, int, tuple[int, list[OpenedModel]]] = (0, 0, 0, 0, 0, (0, []))
 
     def sample(self) -> None:
         """Take note of how things stand, for the figures of the last ten seconds."""
@@ -44,7 +44,7 @@ class Reporting:
         """Tell the agent what was used since the last report, if anything was."""
         quantum, memory = self._quantum, self._device.account.used_bytes
         models = self._calls.open_models()
-        current = (quantum.device_ns, quantum.throttled_ns, self._calls.executed, memory, models)
+        current = (quantum.device_ns, quantum.throttled_ns, self._calls.executed, self._calls.batched, memory, models)
         before = self._reported
         if current == before:
             return
@@ -57,6 +57,7 @@ class Reporting:
                 memory_bytes=memory,
                 model_count=models[0],
                 models=models[1],
+                batched_calls=current[3] - before[3],
             )
         )
 
@@ -75,4 +76,5 @@ class Reporting:
             achieved_millipct=self._share.achieved_millipct(time.monotonic_ns(), self._quantum.device_ns),
             throttled_10s_ns=self._share.throttled_ns(self._quantum.throttled_ns),
             sessions=sessions,
+            batched_calls=self._calls.batched,
         )

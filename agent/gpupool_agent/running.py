@@ -7,14 +7,16 @@ feed ──frames──> tensors ─┐                     ┌─> frames ─�
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
+import msgspec
 import numpy as np
 
 from gpupool_agent.alignment import aligned
 from gpupool_agent.array_store import Broken
 from gpupool_agent.call import Call, Done
-from gpupool_agent.devices.base import Device, Execution, Program
+from gpupool_agent.devices.base import Device, Program
 from gpupool_agent.quantum import Quantum
 from gpupool_agent.tensor_cache import TensorCache
 from gpupool_wire.coding import Coder
@@ -37,13 +39,14 @@ class Running:
     def prepare_early(self, call: Call) -> None:
         """Prepare a call before its turn, where that takes nothing of the device."""
         if not self._device.does_host_work:
-            self._prepare(call)
+            self.prepare(call)
 
     def run(self, call: Call, program: Program, *, queue_ns: int, throttle_ns: int) -> Done:
         """Run a call inside the quantum, which ends for it here, whatever happens."""
         device_ns: int | None = None
+        done: Done | None = None
         try:
-            self._prepare(call)
+            self.prepare(call)
             message, shared = call.message, call.program
             if not isinstance(message, Run) or call.feed is None:
                 raise RemoteProtocolError(f"{type(message).__name__} is not a call for an executor")
@@ -52,12 +55,19 @@ class Running:
             kept = [name for name, _ in message.keep]
             execution = self._device.run(program, call.feed, message.outputs, message.run_config, held=held, keep=kept)
             device_ns, executed_ns = execution.device_ns, _now() - started_ns
-            packed = self._packed(call, message, program, execution) if self._device.does_host_work else None
+            timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns)
+            if self._device.does_host_work:
+                done = self.answer(call, message, program, execution.values, timing)
         finally:
             self._quantum.leave(device_ns)
         shared.latest_ns = executed_ns
-        specs, frames = packed or self._packed(call, message, program, execution)
-        timing = Timing(queue_ns=queue_ns, throttle_ns=throttle_ns, execute_ns=executed_ns, coding_ns=call.coding_ns)
+        return done or self.answer(call, message, program, execution.values, timing)
+
+    def answer(self, call: Call, message: Run, program: Program, values: Sequence[Value], timing: Timing) -> Done:
+        """Return a call with its results, packed as they travel; those that are kept are held from now on."""
+        specs, frames = self._packed(call, message, program, values)
+        if call.coding_ns:
+            timing = msgspec.structs.replace(timing, coding_ns=call.coding_ns)
         return Done(call=call, reply=Result(call_id=message.call_id, outputs=specs, timing=timing), frames=frames)
 
     def let_go(self, call: Call) -> None:
@@ -65,7 +75,7 @@ class Running:
         while call.pinned:
             call.arrays.let_go(call.pinned.pop())
 
-    def _prepare(self, call: Call) -> None:
+    def prepare(self, call: Call) -> None:
         """Turn the frames of a Run into its inputs, if that was not done yet."""
         if call.feed is not None or not isinstance(call.message, Run):
             return
@@ -98,13 +108,15 @@ class Running:
         if len(call.feed) != len(names):
             raise RemoteProtocolError(f"a call names an input twice: {names}")
 
-    def _packed(self, call: Call, message: Run, program: Program, execution: Execution) -> tuple[list[ValueSpec], list[Buffer]]:
+    def _packed(
+        self, call: Call, message: Run, program: Program, values: Sequence[Value]
+    ) -> tuple[list[ValueSpec], list[Buffer]]:
         """Return the specs of the outputs and the frames of those that travel; the others are held from now on."""
         ids = dict(message.keep)
         names = [info.name for info in program.surface.outputs] if message.outputs is None else message.outputs
         specs: list[ValueSpec] = []
         frames: list[Buffer] = []
-        for number, value in enumerate(execution.values):
+        for number, value in enumerate(values):
             if ids and (array_id := ids.get(names[number])) is not None:
                 specs.append(self._held(call, array_id, names[number], value))
                 continue

@@ -38,6 +38,28 @@ _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "tensor": {13: "external"},
     "opset": {},
 }
+#: Operators where one row's values decide what becomes of another's: scales of the whole tensor, numbers of rows that depend on
+#: values, branches, random numbers. Calls of such a model are not executed as one.
+ROW_MIXERS = frozenset(
+    {
+        b"DynamicQuantizeLinear",
+        b"DynamicQuantizeMatMul",
+        b"DynamicQuantizeLSTM",
+        b"NonZero",
+        b"NonMaxSuppression",
+        b"Unique",
+        b"Compress",
+        b"If",
+        b"Loop",
+        b"Scan",
+        b"RandomNormal",
+        b"RandomNormalLike",
+        b"RandomUniform",
+        b"RandomUniformLike",
+        b"Bernoulli",
+        b"Multinomial",
+    }
+)
 #: Fields of a tensor that hold its elements: float, int32, string, int64, raw, double, uint64.
 _ELEMENTS = frozenset({4, 5, 6, 7, 9, 10, 11})
 
@@ -55,6 +77,8 @@ class ModelScan:
     external: list[str] = field(default_factory=list)
     #: Node types that read files by themselves.
     file_readers: set[str] = field(default_factory=set)
+    #: Whether a node is one of ROW_MIXERS.
+    mixes_rows: bool = False
 
 
 class _Malformed(Exception):
@@ -111,8 +135,11 @@ def _note(found: ModelScan, kind: str, number: int, wire: int, model: memoryview
         elif number == 14 and wire == _VARINT and _varint(model, at, until)[0] == 1:
             found.external.append("data_location: EXTERNAL")
     elif kind == "node":
-        if number == 4 and bytes(model[at:until]) == b"EPContext":
-            found.file_readers.add("EPContext")
+        if number == 4:
+            operator = bytes(model[at:until])
+            found.mixes_rows |= operator in ROW_MIXERS
+            if operator == b"EPContext":
+                found.file_readers.add("EPContext")
     elif kind in ("graph", "function"):
         found.nodes += number == (1 if kind == "graph" else 7) and wire == _LEN
     elif kind == "opset" and number == 1 and wire == _LEN:

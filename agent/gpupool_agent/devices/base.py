@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gpupool_agent.core.ledger import Charge, Ledger, Purpose
+from gpupool_agent.core.meetings import rows_are_free
 from gpupool_agent.core.model_scan import ModelScan
 from gpupool_agent.devices.library import ArrayLibrary
 from gpupool_wire.errors import OutOfSliceMemory, UsageError
@@ -97,6 +98,8 @@ class Program:
     handle: Any
     weight_bytes: int = 0
     charge: Charge | None = None
+    #: Whether calls may be tried as one: the first dimension is free, and no operator is known to mix rows.
+    has_free_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,7 @@ class Device(ABC):
         if not self.driver_counts:
             program.charge = charge
         program.weight_bytes = program.weight_bytes or scan.weight_bytes
+        program.has_free_rows = not scan.mixes_rows and rows_are_free(program.surface.inputs, program.surface.outputs)
         return program
 
     def run(

@@ -151,3 +151,10 @@ def test_a_damaged_model_is_scanned_or_refused(data: st.DataObject) -> None:
         return
     hidden = any(tensor.data_location == TensorProto.EXTERNAL for tensor in loaded.graph.initializer)
     assert not hidden or found.external
+
+
+@pytest.mark.parametrize(("operator", "mixes"), [("Add", False), ("NonZero", True), ("DynamicQuantizeLinear", True)])
+def test_operators_that_let_rows_depend_on_one_another_are_found(operator: str, mixes: bool) -> None:
+    inner = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "inner", [], [Y])
+    nested = helper.make_node("SequenceMap", ["s"], ["y"], body=inner)
+    assert scan(model_of([nested])).mixes_rows is mixes

@@ -15,3 +15,5 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     execute_ns: Count = 0
     #: Decoding the inputs and coding the outputs, where they are coded.
     coding_ns: Count = 0
+    #: Calls executed as one batch with this one, itself counted: they have one execution. 0: it was executed alone.
+    batched: Count = 0

@@ -146,6 +146,8 @@ class Run(Message, frozen=True, kw_only=True):
     keep: list[tuple[str, ArrayId]] = []
     #: What the caller's link carries, as far as the caller knows: outputs may come coded where that is quicker. 0: they come raw.
     link_bytes_per_s: Count = 0
+    #: It may be executed as one batch with calls like it that wait, where that changes no bit of the results.
+    may_batch: bool = True
 
 
 class Result(Message, frozen=True, kw_only=True):
@@ -192,6 +194,8 @@ class Usage(Message, frozen=True, kw_only=True):
     sessions: Count = 0
     #: Time its calls waited for their share in the last ten seconds.
     throttled_10s_ns: Count = 0
+    #: How many of the calls were executed in batches with others.
+    batched_calls: Count = 0
 
 
 class Leave(Message, frozen=True, kw_only=True):
