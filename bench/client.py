@@ -1,9 +1,10 @@
 """What calls through the pool cost, each as a ratio against its reference in the same run.
 
-    python -m bench.client [--rounds 5] [--seconds 1.5] [--only calls,recognition,transfers,chain]
+    python -m bench.client [--rounds 5] [--seconds 1.5] [--only calls,recognition,batching,transfers,chain]
 
 calls        a model that adds 16 numbers, and an array operation with its read, against a bare pyzmq ping-pong of as many bytes
 recognition  requests/s on a model shaped as recognition of a text line, 1 and 8 callers, against ONNX Runtime in this process
+batching     requests/s of 8 callers with inputs of their own, batched by the worker and not: that model, and one of dense layers
 transfers    1, 10 and 100 MB up and down as arrays of the slice, against a bare pyzmq copy between two processes
 chain        100 operations on an array, read once: questions the client asked
 
@@ -28,7 +29,7 @@ import onnxruntime as ort
 import gpupool
 from bench.paired import run_paired
 from bench.programs.pingpong import PingPong
-from bench.programs.recognition import doubling, image, recognition
+from bench.programs.recognition import SHAPE, dense, doubling, image, recognition
 from gpupool.hooking import MALLOC
 from gpupool_wire.messages import ModelOptions
 
@@ -48,14 +49,14 @@ def median_us(call: Callable[[], object], calls: int) -> float:
     return sorted(spent)[calls // 2] / 1000
 
 
-def per_second(call: Callable[[], object], callers: int, seconds: float) -> float:
-    """Return how many calls so many threads get done in a second."""
+def per_second(call: Callable[[int], object], callers: int, seconds: float) -> float:
+    """Return how many calls so many threads get done in a second; each is called with its thread's number."""
     counts = [0] * callers
     stop = time.monotonic() + seconds
 
     def drive(number: int) -> None:
         while time.monotonic() < stop:
-            call()
+            call(number)
             counts[number] += 1
 
     start = time.monotonic()
@@ -104,12 +105,35 @@ def recognitions(slice_: gpupool.Slice, rounds: int, seconds: float) -> None:
         raise SystemExit("the pool returns something else than ONNX Runtime does locally")
     for callers in CALLERS:
         contenders = {
-            f"in process, {callers} callers": lambda: per_second(lambda: local.run(None, feed), callers, seconds),  # noqa: B023
-            f"the pool, {callers} callers": lambda: per_second(lambda: model.run(feed), callers, seconds),  # noqa: B023
+            f"in process, {callers} callers": lambda: per_second(lambda _: local.run(None, feed), callers, seconds),  # noqa: B023
+            f"the pool, {callers} callers": lambda: per_second(lambda _: model.run(feed), callers, seconds),  # noqa: B023
         }
         for contender in contenders.values():
             contender()
         print(run_paired(contenders, rounds).table("calls/s"), flush=True)
+
+
+def batching(slice_: gpupool.Slice, rounds: int, seconds: float) -> None:
+    """Requests a second of many callers, whose calls the worker may execute together."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    callers = max(CALLERS)
+    models = {"recognition": (recognition(), "image", SHAPE), "dense layers": (dense(), "h0", (1, 1024))}
+    for name, (model, input_name, shape) in models.items():
+        feeds = [{input_name: np.random.default_rng(seed).standard_normal(shape, np.float32)} for seed in range(callers)]
+        local = ort.InferenceSession(model, options)
+        batched, alone = (slice_.open_model(model, OPTIONS, batching=asked) for asked in (True, False))
+        contenders = {
+            f"{name}, in process": lambda: per_second(lambda i: local.run(None, feeds[i]), callers, seconds),  # noqa: B023
+            "the pool, batching": lambda: per_second(lambda i: batched.run(feeds[i]), callers, seconds),  # noqa: B023
+            "the pool, each alone": lambda: per_second(lambda i: alone.run(feeds[i]), callers, seconds),  # noqa: B023
+        }
+        for contender in contenders.values():
+            contender()
+        before = slice_.usage()
+        print(run_paired(contenders, rounds).table("calls/s"), flush=True)
+        after = slice_.usage()
+        print(f"{after.batched_calls - before.batched_calls} of {after.calls - before.calls} calls of the pool were batched")
 
 
 def transfers(slice_: gpupool.Slice, rounds: int, _seconds: float) -> None:
@@ -153,7 +177,7 @@ def chain(slice_: gpupool.Slice, _rounds: int, _seconds: float) -> None:
     print(f"{CHAIN} operations and a read: {slice_.traffic.questions - before} questions, {took_us:.0f} us")
 
 
-PARTS = {"calls": calls, "recognition": recognitions, "transfers": transfers, "chain": chain}
+PARTS = {"calls": calls, "recognition": recognitions, "batching": batching, "transfers": transfers, "chain": chain}
 
 
 def main() -> None:

@@ -94,9 +94,9 @@ def main() -> None:
             raise SystemExit("mosec and the pool return different results")
         for callers in CALLERS:
             contenders = {
-                f"in process, {callers} callers": lambda: per_second(lambda: local.run(None, feed), callers, arguments.seconds),  # noqa: B023
-                f"the pool, {callers} callers": lambda: per_second(lambda: model.run(feed), callers, arguments.seconds),  # noqa: B023
-                f"mosec, {callers} callers": lambda: per_second(peer, callers, arguments.seconds),  # noqa: B023
+                f"in process, {callers} callers": lambda: per_second(lambda _: local.run(None, feed), callers, arguments.seconds),  # noqa: B023
+                f"the pool, {callers} callers": lambda: per_second(lambda _: model.run(feed), callers, arguments.seconds),  # noqa: B023
+                f"mosec, {callers} callers": lambda: per_second(lambda _: peer(), callers, arguments.seconds),  # noqa: B023
             }
             for contender in contenders.values():
                 contender()

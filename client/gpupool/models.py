@@ -78,10 +78,11 @@ class Links(Protocol):
 class Model:
     """A RemoteModel (see gpupool.protocols). Thread-safe."""
 
-    def __init__(self, links: Links, source: KeptModel, options: ModelOptions) -> None:
+    def __init__(self, links: Links, source: KeptModel, options: ModelOptions, *, may_batch: bool = True) -> None:
         self._links = links
         self._source = source
         self._options = options
+        self._may_batch = may_batch
         self._opening = threading.Lock()
         self._session: tuple[Link, SessionOpened] | None = None
         self._closed = False
@@ -182,6 +183,7 @@ class Model:
                 run_config=config,
                 keep=kept.ids if kept else [],
                 link_bytes_per_s=int(link.pace.bytes_per_s),
+                may_batch=self._may_batch,
             )
             sent_ns = time.perf_counter_ns()
             answer, result_frames = self._ask(link, question, inputs, frames)
@@ -223,7 +225,7 @@ class Model:
     @property
     def reopener(self) -> Callable[[], Model]:
         """What opens the same model once more; it does not keep this one open."""
-        return functools.partial(Model, self._links, self._source, self._options)
+        return functools.partial(Model, self._links, self._source, self._options, may_batch=self._may_batch)
 
     def session_id_on(self, link: Link) -> int:
         """Return the id of its session on `link`, which is opened where there is none."""
@@ -321,4 +323,5 @@ def _split(timing: Timing, wall_ns: int) -> CallTiming:
         execute_ns=timing.execute_ns,
         transfer_ns=max(0, wall_ns - timing.queue_ns - timing.throttle_ns - timing.execute_ns),
         wall_ns=wall_ns,
+        batched=timing.batched,
     )

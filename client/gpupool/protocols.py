@@ -31,6 +31,8 @@ class CallTiming(msgspec.Struct, frozen=True, kw_only=True):
     transfer_ns: int = 0
     #: What the caller waited in all.
     wall_ns: int = 0
+    #: Calls that were executed as one batch with this one, itself counted; 0 where it was executed alone.
+    batched: int = 0
 
 
 @runtime_checkable
@@ -105,8 +107,10 @@ class SliceLike(Protocol):
     def providers(self) -> list[str]:
         """Execution providers of the device, as ONNX Runtime names them, best first. Opens the link where it is not open yet."""
 
-    def open_model(self, model: ModelSource, options: ModelOptions | None = None) -> RemoteModel:
+    def open_model(self, model: ModelSource, options: ModelOptions | None = None, *, batching: bool | None = None) -> RemoteModel:
         """Open a model; its bytes are uploaded only where the worker does not have them.
+
+        `batching`: whether its calls may be executed as one with others like them; None leaves it to GPUPOOL_BATCHING.
 
         Raises ModelRejected with details["ort_class"] and ONNX Runtime's text, OutOfSliceMemory, LeaseLost, LimitExceeded,
         and FileNotFoundError or other OSErrors of reading the file.

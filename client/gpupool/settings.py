@@ -107,6 +107,14 @@ def coding_mode(environ: Mapping[str, str] = os.environ) -> CodingMode:
         raise UsageError(f"GPUPOOL_CODING cannot be {given!r}: it is one of {', '.join(CodingMode)}") from None
 
 
+def wants_batching(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether calls may be executed in batches: GPUPOOL_BATCHING, on or off. Raises UsageError for what it cannot be."""
+    given = environ.get("GPUPOOL_BATCHING", "").strip().lower() or "on"
+    if given not in ("on", "off"):
+        raise UsageError(f"GPUPOOL_BATCHING cannot be {given!r}: it is on or off")
+    return given == "on"
+
+
 def rest_address(http: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Return the address of REST: `http`, else GPUPOOL_HTTP, else the host of GPUPOOL_URL, else the pool on this machine.
 

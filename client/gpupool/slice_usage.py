@@ -28,6 +28,8 @@ class SliceUsage(msgspec.Struct, frozen=True, kw_only=True):
     #: Time its calls waited for their share in the last ten seconds.
     throttled_10s_ns: int
     sessions: int
+    #: How many of the calls were executed in batches with others.
+    batched_calls: int = 0
 
 
 def ask_usage(link_other_than: Callable[[Link | None], Link]) -> SliceUsage:

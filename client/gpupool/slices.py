@@ -27,6 +27,7 @@ from gpupool.model_source import keep_model
 from gpupool.models import Model
 from gpupool.protocols import ModelSource
 from gpupool.reach import FAILOVER_S, Reach
+from gpupool.settings import wants_batching
 from gpupool.slice_usage import SliceUsage, ask_usage
 from gpupool.unpicklable import Unpicklable
 from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, OutOfSliceMemory, UsageError
@@ -162,13 +163,16 @@ class Slice(Unpicklable):
 
     # ── what can be done with it ──────
 
-    def open_model(self, model: ModelSource, options: ModelOptions | None = None) -> Model:
+    def open_model(self, model: ModelSource, options: ModelOptions | None = None, *, batching: bool | None = None) -> Model:
         """Open a model from its bytes or path; its bytes are uploaded only where the worker does not have them.
 
+        `batching`: whether the worker may execute its calls as one with others like them that wait, where that changes no bit of
+        the results; None leaves it to GPUPOOL_BATCHING, on where that is not set.
         Raises ModelRejected with ONNX Runtime's text, OutOfSliceMemory, LeaseLost, LimitExceeded, and the OSError of an
         unreadable file.
         """
-        return Model(self, keep_model(model), options or ModelOptions())
+        may_batch = wants_batching() if batching is None else batching
+        return Model(self, keep_model(model), options or ModelOptions(), may_batch=may_batch)
 
     def inference_session(
         self,
@@ -178,15 +182,18 @@ class Slice(Unpicklable):
         provider_options: Any = None,  # noqa: ANN401
         *,
         lazy: Sequence[str] = (),
+        batching: bool | None = None,
         **kwargs: Any,  # noqa: ANN401
     ) -> InferenceSession:
         """Return a session with the surface of onnxruntime.InferenceSession that runs on this slice.
 
-        Outputs named in `lazy` stay on the device until they are looked at. Raises UsageError where the model has no such output.
+        Outputs named in `lazy` stay on the device until they are looked at; `batching` is as in `open_model`. Raises UsageError
+        where the model has no such output.
         """
         from gpupool.onnxruntime import InferenceSession
 
-        return InferenceSession(model, sess_options, providers, provider_options, gpupool_slice=self, gpupool_lazy=lazy, **kwargs)
+        mine: dict[str, Any] = {"gpupool_slice": self, "gpupool_lazy": lazy, "gpupool_batching": batching}
+        return InferenceSession(model, sess_options, providers, provider_options, **mine, **kwargs)
 
     @property
     def xp(self) -> Namespace:

@@ -68,6 +68,18 @@ def test_what_travels_is_coded_as_the_environment_says(
         assert (granted.traffic.saved_bytes > pixels.nbytes) == is_coded
 
 
+@pytest.mark.parametrize(
+    ("variable", "asked", "wanted"), [("", None, True), ("off", None, False), ("off", True, True), ("on", False, False)]
+)
+def test_calls_may_be_batched_unless_the_program_or_its_environment_says_no(
+    pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch, variable: str, asked: bool | None, wanted: bool
+) -> None:
+    monkeypatch.setenv("GPUPOOL_BATCHING", variable)
+    with pool.slice(25, 64) as granted:
+        granted.open_model(b"weights", batching=asked).run({"x": np.ones(3, np.float32)})
+    assert [run.may_batch for run in fakes.worker.heard if isinstance(run, m.Run)] == [wanted]
+
+
 def test_a_tensor_that_is_sent_again_is_named_by_its_digest(pool: Pool, fakes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUPOOL_CODING", "always")
     mask, other = (np.random.default_rng(seed).standard_normal(20_000).astype(np.float32) for seed in (1, 2))

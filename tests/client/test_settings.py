@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gpupool.locks import FileLock
-from gpupool.settings import RunningPool, broker_url, client_token, rest_address, running_pool, wanted_size
+from gpupool.settings import RunningPool, broker_url, client_token, rest_address, running_pool, wanted_size, wants_batching
 from gpupool_wire.errors import NotAuthorized, PoolUnreachable, UsageError
 
 POOL = RunningPool(url="tcp://127.0.0.1:7171", http="http://127.0.0.1:7272", pids={"up": os.getpid()})
@@ -68,6 +68,14 @@ def test_the_admin_token_of_the_home_is_the_last_resort(tmp_path: Path) -> None:
         client_token(environ=environ)
     (tmp_path / "admin.token").write_text("secret\n")
     assert client_token(environ=environ) == "secret"
+
+
+def test_batching_is_on_or_off() -> None:
+    assert wants_batching({})
+    assert wants_batching({"GPUPOOL_BATCHING": "On "})
+    assert not wants_batching({"GPUPOOL_BATCHING": "off"})
+    with pytest.raises(UsageError, match="'maybe': it is on or off"):
+        wants_batching({"GPUPOOL_BATCHING": "maybe"})
 
 
 def test_no_pool_at_all_names_the_way_out(tmp_path: Path) -> None:

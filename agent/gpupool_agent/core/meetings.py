@@ -2,8 +2,8 @@
 
 Rules: calls are *alike* where they differ in the first dimension of their inputs alone, which the model says is free. Calls that
 meet are executed as one only after calls of just these numbers of rows, with inputs that differ, were executed both alone and as
-one, and every output was the same to the last bit, and it took less time. Where one bit differs, calls like these are apart for
-good. The proof is repeated at the 1st, 2nd, 4th, 8th ... meeting: what is rarely different is found, and costs next to nothing.
+one, and every output was the same to the last bit, and it took clearly less time. Where one bit differs, calls like these are
+apart for good. The proof is made at the 1st, 2nd, 4th, 8th ... meeting: what is rarely different is found, at next to no cost.
 
     way(calls) ──> ALONE | BOTH | TOGETHER          shown(calls, same, times)          postpone(calls)
 
@@ -25,6 +25,9 @@ from gpupool_wire.messages import TensorInfo
 COUNTS: Final = (8, 4, 2)
 #: One execution cannot be interrupted, so together calls take no longer than the usual quantum of half a device.
 LONGEST_NS: Final = 40_000_000
+#: Executing calls as one pays where it takes at most so much of the time they take alone: all of them wait for its end, and what
+#: gathering costs is not in it.
+PAYS_PCT: Final = 80
 #: Chances that are left out after a failure (memory was short, one call's values are bad) and after calls that were all the same.
 RESTS: Final = 32
 #: Kinds of meetings a model remembers, and kinds of calls that are apart; a model of more than that is left alone.
@@ -55,8 +58,14 @@ class _Kind:
     """Calls that are alike, of certain numbers of rows."""
 
     meetings: int = 0
-    pays: bool = False
+    #: What the proofs took, either way.
+    alone_ns: int = 0
+    together_ns: int = 0
     rests: int = 0
+
+    @property
+    def pays(self) -> bool:
+        return self.together_ns * 100 <= self.alone_ns * PAYS_PCT
 
 
 class Meetings:
@@ -97,7 +106,8 @@ class Meetings:
             return
         kind = self._kind(likeness, rows)
         kind.meetings += 1
-        kind.pays = together_ns < alone_ns
+        kind.alone_ns += alone_ns
+        kind.together_ns += together_ns
 
     def postpone(self, likeness: Likeness, rows: tuple[int, ...]) -> None:
         """Take note that such calls could not be executed as one, or that nothing could be shown: RESTS chances are left out."""

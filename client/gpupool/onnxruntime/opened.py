@@ -36,12 +36,14 @@ class OpenedModel:
         home: SliceLike | None,
         keywords: Mapping[str, Any],
         lazy: Sequence[str] = (),
+        batching: bool | None = None,
     ) -> None:
         self._enable_fallback = int(keywords.get("enable_fallback", 1)) == 1
         self._file = ModelFile(path_or_bytes)
         _refuse_keywords(keywords)
         self._slice = home
         self._asked_lazy = lazy
+        self._batching = batching
         self._lazy: frozenset[str] = frozenset()
         self._initial_options = sess_options
         self._fallback_providers = [CPU]
@@ -88,13 +90,13 @@ class OpenedModel:
     def _open_on(self, home: SliceLike, wanted: ModelOptions) -> RemoteModel:
         with translated(self._file.path), self._file.reading():
             try:
-                return home.open_model(self._file.source, wanted)
+                return home.open_model(self._file.source, wanted, batching=self._batching)
             except ModelRejected as error:
                 # A worker opens no files. Locally such a model works, so its weights are put into it before it travels.
                 whole = self._file.with_weights() if error.details.get("reason") == "external_data" else None
                 if whole is None:
                     raise
-                return home.open_model(whole, wanted)
+                return home.open_model(whole, wanted, batching=self._batching)
 
     def _take(self, model: RemoteModel) -> None:
         """Use `model` from now on, and forget the one used before. The last one is forgotten with this object."""

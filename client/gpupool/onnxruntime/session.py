@@ -36,7 +36,7 @@ class InferenceSession(OpenedModel):
 
     `gpupool_slice` binds it to a slice; without it, the process's own is used (GPUPOOL_SLICE, else one asked for at first use).
     Outputs named in `gpupool_lazy` stay on the device until they are looked at (see gpupool.arrays.lazy). Inputs may be arrays of
-    the slice, which do not travel.
+    the slice, which do not travel. `gpupool_batching` False keeps calls from being executed as one with others (docs/calls.md).
     Raises ONNX Runtime's own exceptions, and GpupoolError for what the pool says (LeaseLost, PoolUnreachable, ...).
     """
 
@@ -49,9 +49,12 @@ class InferenceSession(OpenedModel):
         *,
         gpupool_slice: SliceLike | None = None,
         gpupool_lazy: Sequence[str] = (),
+        gpupool_batching: bool | None = None,
         **kwargs: Any,  # noqa: ANN401 - ONNX Runtime ignores keywords it does not know
     ) -> None:
-        super().__init__(path_or_bytes, sess_options, providers, provider_options, gpupool_slice, kwargs, gpupool_lazy)
+        super().__init__(
+            path_or_bytes, sess_options, providers, provider_options, gpupool_slice, kwargs, gpupool_lazy, gpupool_batching
+        )
 
     # ── running ──────
 

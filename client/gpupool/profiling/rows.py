@@ -37,6 +37,8 @@ class Row(msgspec.Struct, kw_only=True):
     transfer_ns: int = 0
     #: What callers waited. Of opening a model only this is known.
     total_ns: int = 0
+    #: How many of the calls were executed in batches with others.
+    batched: int = 0
 
 
 class Rows:
@@ -58,6 +60,7 @@ class Rows:
         row = self._row(span.kind, span.name)
         row.calls += 1
         row.failed += bool(span.error)
+        row.batched += bool(span.batched)
         row.raw_sent_bytes += span.raw_sent_bytes
         row.raw_received_bytes += span.raw_received_bytes
         row.wire_sent_bytes += span.wire_sent_bytes

@@ -51,6 +51,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     #: The code of the error it ended with; empty where all went well.
     error: str = ""
+    #: Calls that were executed as one batch with this one, itself counted; 0 where it was executed alone.
+    batched: int = 0
 
     @property
     def transfer_ns(self) -> int:

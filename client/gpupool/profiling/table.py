@@ -29,7 +29,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     name = row.name if row.kind == "all" else f"{_KINDS[row.kind]} {row.name}"
-    calls = f"{row.calls} ({row.failed} failed)" if row.failed else str(row.calls)
+    which = ", ".join(f"{count} {what}" for count, what in ((row.failed, "failed"), (row.batched, "batched")) if count)
+    calls = f"{row.calls} ({which})" if which else str(row.calls)
     moved = (row.raw_sent_bytes, row.wire_sent_bytes, row.raw_received_bytes, row.wire_received_bytes)
     parts = (row.queue_ns, row.throttle_ns, row.execute_ns, row.transfer_ns)
     split = ["-"] * len(parts) if row.kind == "open" else [_ms(part) for part in parts]

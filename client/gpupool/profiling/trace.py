@@ -48,6 +48,7 @@ def _details(span: Span) -> Event:
     names = ("raw_sent_bytes", "raw_received_bytes", "wire_sent_bytes", "wire_received_bytes", "transfer_ns")
     told: Event = {name: getattr(span, name) for name in names}
     told |= {"operations": {part.name: part.calls for part in span.parts}} if span.parts else {}
+    told |= {"batched": span.batched} if span.batched else {}
     return told | ({"error": span.error} if span.error else {})
 
 

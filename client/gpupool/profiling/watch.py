@@ -68,4 +68,5 @@ def _span(kind: str, name: str, start_ns: int, wall_ns: int, known: Moved, count
         wire_received_bytes=counted.received_bytes,
         parts=known.parts,
         error=error,
+        batched=known.timing.batched,
     )

@@ -31,7 +31,7 @@ def meet(meetings: Meetings, times: int, *, likeness: Likeness = ALIKE, quicker:
     for _ in range(times):
         ways.append(meetings.way(likeness, PAIR))
         if ways[-1] is Way.BOTH:
-            meetings.shown(likeness, PAIR, same=True, alone_ns=100, together_ns=50 if quicker else 200)
+            meetings.shown(likeness, PAIR, same=True, alone_ns=100, together_ns=50 if quicker else 90)
     return ways
 
 
@@ -58,11 +58,11 @@ def test_numbers_of_rows_are_proven_one_by_one() -> None:
     assert meetings.way(ALIKE, (1, 2)) is Way.BOTH
 
 
-def test_what_is_no_quicker_stays_alone_and_is_looked_at_again() -> None:
+def test_what_is_hardly_quicker_stays_alone_and_is_looked_at_again() -> None:
     meetings = Meetings()
     ways = meet(meetings, 7, quicker=False)
     assert ways == [Way.BOTH, Way.BOTH, Way.ALONE, Way.BOTH, Way.ALONE, Way.ALONE, Way.ALONE]
-    assert meet(meetings, 2) == [Way.BOTH, Way.TOGETHER]
+    assert meet(meetings, 2) == [Way.BOTH, Way.TOGETHER], "all proofs count, and in all it pays by now"
 
 
 def test_a_proof_that_was_not_made_is_still_due() -> None:

@@ -34,7 +34,7 @@ class Model:
 class Slice:
     slice_id, device, kind, providers = "slice-1", "cpu-0", "cpu", ["CPUExecutionProvider"]
     asked = []
-    def open_model(self, model, options=None):
+    def open_model(self, model, options=None, *, batching=None):
         self.asked.append(options)
         return Model()
 

@@ -79,7 +79,8 @@ class LocalSlice:
         self.models: list[LocalModel] = []
         self.refuses_external_data = False
 
-    def open_model(self, model: Any, options: ModelOptions | None = None) -> LocalModel:
+    def open_model(self, model: Any, options: ModelOptions | None = None, *, batching: bool | None = None) -> LocalModel:
+        self.batching = batching
         data = model if isinstance(model, bytes) else Path(model).read_bytes()
         if self.refuses_external_data and b"location" in data:
             raise ModelRejected("the model keeps weights in other files", reason="external_data")

@@ -385,7 +385,7 @@ def test_set_providers_opens_again_and_keeps_the_session_where_that_fails(unary:
 
 def test_what_the_pool_says_is_not_taken_for_a_provider_failing(unary: Any, local_slice: Any, capsys: Any) -> None:
     class Gone(type(local_slice)):  # type: ignore[misc]
-        def open_model(self, model: Any, options: Any = None) -> Any:
+        def open_model(self, model: Any, options: Any = None, *, batching: bool | None = None) -> Any:
             raise LeaseLost("the slice was released")
 
     with pytest.raises(LeaseLost):

@@ -24,6 +24,12 @@ def test_columns_line_up_and_units_are_readable(span: Callable[..., Span]) -> No
     assert len({line.rindex(line.split()[-1]) + len(line.split()[-1]) for line in lines}) == 1
 
 
+def test_calls_in_batches_are_told(span: Callable[..., Span]) -> None:
+    rows = Rows([span(batched=4), span(batched=4), span(), span(error="limit")])
+    assert "4 (1 failed, 2 batched)" in table(rows.largest_first, rows.total)
+    assert rows.total.batched == 2
+
+
 def test_a_long_tail_is_counted(span: Callable[..., Span]) -> None:
     rows = Rows(span(name=f"m{number}") for number in range(40))
     lines = table(rows.largest_first, rows.total).splitlines()
