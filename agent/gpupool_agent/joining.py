@@ -56,6 +56,22 @@ class _Share:
     batched: int = 0
 
 
+class _Worked:
+    """What was worked since it was made: device time where the driver measures it, else processor time of this thread.
+
+    Wall time tells little: it is mostly what other threads and slices did meanwhile.
+    """
+
+    def __init__(self, device_ns: list[int]) -> None:
+        self._device_ns = device_ns
+        self._before = len(device_ns)
+        self._began_ns = time.thread_time_ns()
+
+    @property
+    def ns(self) -> int:
+        return sum(self._device_ns[self._before :]) or time.thread_time_ns() - self._began_ns
+
+
 class Joining:
     """Gathers calls and executes them as one. Used by several threads."""
 
@@ -128,20 +144,20 @@ class Joining:
 
     def _both_ways(self, gathering: Gathering, program: Program, device_ns: list[int]) -> list[_Share]:
         """Execute each alone, which is what callers get, and all as one; compare."""
-        shares = []
+        shares, worked = [], _Worked(device_ns)
         for call in gathering.calls:
             started_ns = _now()
             values = self._executed(program, call, _feed(call), device_ns)
             shares.append(_Share(values=values, execute_ns=_now() - started_ns))
-        alone_ns = sum(share.execute_ns for share in shares)
-        gathering.calls[0].program.latest_ns = alone_ns // len(shares)
+        alone_ns = worked.ns
+        gathering.calls[0].program.latest_ns = shares[-1].execute_ns
         if _are_all_the_same(gathering.calls):
             with self._lock:  # a model that lets rows depend on one another would not show it
                 gathering.meetings.postpone(gathering.likeness, gathering.rows)
             return shares
-        started_ns = _now()
+        worked = _Worked(device_ns)
         joined = self._as_one(gathering, program, device_ns)
-        together_ns = _now() - started_ns
+        together_ns = worked.ns
         same = all(_have_same_bits(alone.values, split.values) for alone, split in zip(shares, joined, strict=True))
         with self._lock:
             gathering.meetings.shown(gathering.likeness, gathering.rows, same=same, alone_ns=alone_ns, together_ns=together_ns)

@@ -4,6 +4,7 @@ Rules: calls are *alike* where they differ in the first dimension of their input
 meet are executed as one only after calls of just these numbers of rows, with inputs that differ, were executed both alone and as
 one, and every output was the same to the last bit, and it took clearly less time. Where one bit differs, calls like these are
 apart for good. The proof is made at the 1st, 2nd, 4th, 8th ... meeting: what is rarely different is found, at next to no cost.
+Where it does not pay, only every other of these is one, in case that changes.
 
     way(calls) ──> ALONE | BOTH | TOGETHER          shown(calls, same, times)          postpone(calls)
 
@@ -67,6 +68,12 @@ class _Kind:
     def pays(self) -> bool:
         return self.together_ns * 100 <= self.alone_ns * PAYS_PCT
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the next meeting is the 1st, 2nd, 4th, 8th ..., or, where they do not pay, the 1st, 4th, 16th ..."""
+        meeting = self.meetings + 1
+        return meeting & (meeting - 1) == 0 and (self.pays or meeting.bit_length() % 2 == 1)
+
 
 class Meetings:
     """What one model's meetings have shown. Not thread-safe by itself."""
@@ -92,13 +99,13 @@ class Meetings:
         if kind.rests:
             kind.rests -= 1
             return Way.ALONE
-        if _is_due(kind.meetings + 1):
+        if kind.is_due:
             return Way.BOTH
         kind.meetings += 1
         return Way.TOGETHER if kind.pays else Way.ALONE
 
     def shown(self, likeness: Likeness, rows: tuple[int, ...], *, same: bool, alone_ns: int, together_ns: int) -> None:
-        """Take note of what a proof has shown: whether all bits were the same, and what both ways took."""
+        """Take note of what a proof has shown: whether all bits were the same, and what both ways took of the device."""
         if not same:
             self._apart.add(likeness)
             for known in [kind for kind in self._kinds if kind[0] == likeness]:
@@ -132,8 +139,3 @@ def rows_are_free(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -
     first = {info.shape[0] if info.shape else None for info in infos}
     are_tensors = all(info.type.startswith("tensor(") and info.type != "tensor(string)" for info in infos)
     return bool(inputs) and bool(outputs) and are_tensors and len(first) == 1 and isinstance(first.pop(), str)
-
-
-def _is_due(meeting: int) -> bool:
-    """Whether it is the 1st, 2nd, 4th, 8th ... meeting."""
-    return meeting & (meeting - 1) == 0
