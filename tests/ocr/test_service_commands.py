@@ -143,3 +143,20 @@ def test_where_no_service_answers_the_way_out_is_named() -> None:
 def test_every_command_has_help_and_is_documented(command: str) -> None:
     assert run(command, "--help").exit_code == 0
     assert f"gpupool ocr {command}" in (Path(__file__).parents[2] / "docs/ocr-service.md").read_text()
+
+
+def test_a_service_and_a_worker_take_the_same_options_of_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from gpupool_ocr.service import serving
+
+    begun: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(serving, "serve", lambda *said: begun.append(said))
+    monkeypatch.setattr(serving, "work", lambda *said: begun.append(said))
+    options = ["--pages", "7", "--redact", "A1", "--redact", "B2", "--fetch", "pages.example.org", "--log", str(tmp_path / "log")]
+    assert run("serve", "--port", "0", "--compute", "30", *options).exit_code == 0
+    assert run("worker", "--redis", "redis://jobs", "--compute", "30", *options).exit_code == 0
+    (served, one), (worked, two) = begun
+    assert (one, one.compute) == (two, "30")
+    for settings in (served, worked):
+        assert (settings.pages, settings.redact, settings.fetch_hosts) == (7, ("A1", "B2"), ("pages.example.org",))
+        assert settings.log == tmp_path / "log"
+    assert (served.port, worked.redis) == (0, "redis://jobs")
