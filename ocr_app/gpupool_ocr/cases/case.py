@@ -34,6 +34,10 @@ class Case:
     result: Mapping[str, Any]
     #: What is right, in the form of synthesis/dataset.py; None until somebody says.
     labels: Mapping[str, Any] | None
+    #: Who sent it: the only one who sees it over HTTP.
+    tenant: str = "default"
+    #: The sender's trace id, by which it can be corrected.
+    trace: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the case as plain values for JSON."""
@@ -46,10 +50,15 @@ class Case:
             "size_bytes": self.size_bytes,
             "result": dict(self.result),
             "labels": None if self.labels is None else dict(self.labels),
+            "tenant": self.tenant,
+            "trace": self.trace,
         }
 
 
-def reason_for(scores: Sequence[float]) -> Reason | None:
-    """Return why a page with lines of these scores is a bad case, or None. A page with no line at all is none: many are empty."""
-    doubtful = sum(score < DOUBTFUL_SCORE for score in scores)
-    return "low_confidence" if doubtful and doubtful >= DOUBTFUL_SHARE * len(scores) else None
+def reason_for(scores: Sequence[float], below: float = DOUBTFUL_SCORE, share: float = DOUBTFUL_SHARE) -> Reason | None:
+    """Return why a page with lines of these scores is a bad case, or None. A page with no line at all is none: many are empty.
+
+    It is one where at least a `share` of its lines, and one, were read with less than `below`.
+    """
+    doubtful = sum(score < below for score in scores)
+    return "low_confidence" if doubtful and doubtful >= share * len(scores) else None

@@ -10,15 +10,28 @@ import numpy as np
 
 from gpupool_ocr.evaluation.matching import Points
 from gpupool_ocr.pages import Image
+from gpupool_wire.errors import UsageError
 
 BLACKED = "█"
 #: Pixels around a field that are blacked out with it: polygons of parts of lines are estimates.
 MARGIN = 4
+#: Farther than any page is wide (pixels).
+_FAR = 1e6
 
 
-def can_redact(result: Mapping[str, Any]) -> bool:
-    """Whether it is known where the fields of a page are: of a page that nobody understood, nothing can be taken out."""
-    return isinstance(result.get("fields"), Mapping) and result.get("type", "unknown") != "unknown"
+class Redacted(UsageError):
+    """What was taken out of a page does not come back with its labels."""
+
+    code = "redacted"
+
+
+def can_redact(result: Mapping[str, Any], names: Collection[str] = ()) -> bool:
+    """Whether it is known where the fields called `names` are.
+
+    Of a page that nobody understood nothing can be taken out, nor of one where a field that must be there was not found.
+    """
+    is_understood = isinstance(result.get("fields"), Mapping) and result.get("type", "unknown") != "unknown"
+    return is_understood and not set(names) & set(result.get("missing", ()))
 
 
 def redacted(image: Image | None, result: Mapping[str, Any], names: Collection[str]) -> tuple[Image | None, dict[str, Any]]:
@@ -45,8 +58,34 @@ def redacted(image: Image | None, result: Mapping[str, Any], names: Collection[s
     return image, {**kept, "fields": fields, "lines": lines}
 
 
+def is_blacked(line: Mapping[str, Any]) -> bool:
+    """Whether the text of a line was taken out."""
+    text = line.get("text", "")
+    return bool(text) and set(text) == {BLACKED}
+
+
+def blacked_fields(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a kept page that were taken out, by name, each with its polygon."""
+    found = result.get("fields")
+    fields = found.items() if isinstance(found, Mapping) else ()
+    return {name: field for name, field in fields if isinstance(field, Mapping) and field.get("value") == BLACKED}
+
+
+def check_labels(labels: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Raise Redacted where labels (see synthesis/dataset.py) say again what was taken out of a page's result."""
+    out = blacked_fields(result)
+    for name in labels.get("fields") or {}:
+        if name in out:
+            raise Redacted(f"field {name!r} is taken out of this page: leave it out of its labels")
+    areas = [_points(field["polygon"]) for field in out.values()]
+    for line in labels["lines"]:
+        if any(_touch(_points(line["polygon"]), area) for area in areas):
+            raise Redacted(f"the line {line['text'][:40]!r} lies where a field is taken out of this page: leave it out")
+
+
 def _points(polygon: Any) -> Points:  # noqa: ANN401 - JSON
-    return np.array(polygon, np.float32).reshape(-1, 2)
+    # Labels come from outside: OpenCV gives up on what does not fit its floats.
+    return np.clip(np.array(polygon, np.float64), -_FAR, _FAR).astype(np.float32).reshape(-1, 2)
 
 
 def _touch(one: Points, other: Points) -> bool:

@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +18,23 @@ from types import TracebackType
 from typing import Any, Self
 
 from gpupool_ocr.cases.case import REASONS, STATUSES, Case, Reason, Status
-from gpupool_ocr.cases.redaction import can_redact, redacted
+from gpupool_ocr.cases.redaction import can_redact, check_labels, redacted
 from gpupool_ocr.pages import Image
-from gpupool_ocr.synthesis.dataset import parse_labels
+from gpupool_ocr.synthesis.dataset import Example, parse_labels
 from gpupool_wire.errors import Conflict, NotFound, UsageError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
     id TEXT PRIMARY KEY, business TEXT NOT NULL, reason TEXT NOT NULL, status TEXT NOT NULL, added_at REAL NOT NULL,
-    size_bytes INTEGER NOT NULL, result TEXT NOT NULL, labels TEXT
+    size_bytes INTEGER NOT NULL, result TEXT NOT NULL, labels TEXT,
+    tenant TEXT NOT NULL DEFAULT 'default', trace TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS cases_by_age ON cases (added_at);
 CREATE TABLE IF NOT EXISTS opted_out (business TEXT PRIMARY KEY);
 """
-_COLUMNS = "id, business, reason, status, added_at, size_bytes, result, labels"
+#: Columns that stores of older versions lack.
+_ADDED = {"tenant": "TEXT NOT NULL DEFAULT 'default'", "trace": "TEXT NOT NULL DEFAULT ''"}
+_COLUMNS = "id, business, reason, status, added_at, size_bytes, result, labels, tenant, trace"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: What another process may hold the file for.
 _BUSY_S = 10.0
@@ -44,10 +47,12 @@ class Retention:
 
     max_age_s: float = 90 * 86_400.0
     max_bytes: int = 10 * 1024**3
+    #: A case without a picture has no bytes of its own, and still takes room.
+    max_cases: int = 100_000
 
     def __post_init__(self) -> None:
-        if self.max_age_s <= 0 or self.max_bytes < 0:
-            raise UsageError(f"cases cannot be kept for {self.max_age_s} s and {self.max_bytes} bytes")
+        if self.max_age_s <= 0 or self.max_bytes < 0 or self.max_cases < 0:
+            raise UsageError(f"cases cannot be kept for {self.max_age_s} s, {self.max_bytes} bytes and {self.max_cases} in all")
 
 
 class CaseStore:
@@ -62,6 +67,7 @@ class CaseStore:
             self._db = sqlite3.connect(folder / "cases.sqlite", timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.executescript(_SCHEMA)
+            self._add_columns()
         except (OSError, sqlite3.Error) as error:
             raise UsageError(f"{folder} cannot hold bad cases: {error}") from error
 
@@ -75,29 +81,45 @@ class CaseStore:
         """Close the file."""
         self._db.close()
 
+    def _add_columns(self) -> None:
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(cases)")}
+        for name in _ADDED.keys() - there:
+            self._db.execute(f"ALTER TABLE cases ADD COLUMN {name} {_ADDED[name]}")
+
     def add(
-        self, case_id: str, image: Image | None, result: Mapping[str, Any], *, reason: Reason, business: str, now: float
+        self,
+        case_id: str,
+        image: Image | None,
+        result: Mapping[str, Any],
+        *,
+        reason: Reason,
+        business: str,
+        now: float,
+        tenant: str = "default",
+        trace: str = "",
+        redact: Collection[str] = (),
     ) -> bool:
         """Keep a page (uint8, BGR; None where there is no picture) and what was read; False where its business has opted out.
 
         `result` is a page as `gpupool ocr --json` has it, with `type` and `fields` where it was understood. With fields to take
-        out, a page that was not understood is kept as a fact only, without picture and lines. Raises Conflict for an id that is
-        there.
+        out (the store's and `redact`), a page that was not understood is kept as a fact only, without picture and lines. Raises
+        Conflict for an id that is there.
         """
         if not _ID.fullmatch(case_id) or reason not in REASONS:
             known = ", ".join(REASONS)
             raise UsageError(f"a case {case_id!r} for {reason!r}: ids are 1 to 64 of A-Z a-z 0-9 _ -, reasons are {known}")
         if business in self.opted_out():
             return False
-        if self.redact and not can_redact(result):
+        names = self.redact | frozenset(redact)
+        if names and not can_redact(result, names):
             image, result = None, {}
-        elif self.redact:
-            image, result = redacted(image, result, self.redact)
+        elif names:
+            image, result = redacted(image, result, names)
         size = self._write(case_id, image)
-        row = (case_id, business, reason, "open", now, size, json.dumps(result, ensure_ascii=False), None)
+        row = (case_id, business, reason, "open", now, size, json.dumps(result, ensure_ascii=False), None, tenant, trace)
         try:
             with self._lock:
-                self._db.execute(f"INSERT INTO cases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - constant
+                self._db.execute(f"INSERT INTO cases ({_COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
         except sqlite3.IntegrityError as error:
             raise Conflict(f"there is a case {case_id} already") from error
         return True
@@ -115,6 +137,9 @@ class CaseStore:
                 file.write(data)
         except FileExistsError as error:
             raise Conflict(f"there is a case {case_id} already") from error
+        except OSError:
+            path.unlink(missing_ok=True)  # a full disk keeps no half of a picture
+            raise
         return len(data)
 
     def list(
@@ -123,10 +148,12 @@ class CaseStore:
         status: Status | None = None,
         reason: Reason | None = None,
         business: str | None = None,
+        trace: str | None = None,
+        tenants: Collection[str] | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> list[Case]:
-        """Return cases, the newest first."""
+        """Return cases, the newest first; with `tenants`, of these only."""
         if (
             (status and status not in STATUSES)
             or (reason and reason not in REASONS)
@@ -137,8 +164,12 @@ class CaseStore:
                 f"status {status} must be one of {', '.join(STATUSES)}, reason {reason} one of {', '.join(REASONS)}, "
                 f"limit {limit} at most {MAX_LISTED}, offset {offset} not negative"
             )
-        wanted = {"status": status, "reason": reason, "business": business}
-        where = " AND ".join(["1", *(f"{name} = :{name}" for name, value in wanted.items() if value is not None)])
+        wanted: dict[str, Any] = {"status": status, "reason": reason, "business": business, "trace": trace}
+        conditions = [f"{name} = :{name}" for name, value in wanted.items() if value is not None]
+        if tenants is not None:
+            wanted |= {f"tenant_{number}": tenant for number, tenant in enumerate(sorted(tenants))}
+            conditions.append(f"tenant IN ({', '.join(f':{name}' for name in wanted if name.startswith('tenant_'))})")
+        where = " AND ".join(["1", *conditions])
         query = f"SELECT {_COLUMNS} FROM cases WHERE {where} ORDER BY added_at DESC, id LIMIT :limit OFFSET :offset"  # noqa: S608
         with self._lock:
             rows = self._db.execute(query, {**wanted, "limit": limit, "offset": offset}).fetchall()
@@ -154,15 +185,35 @@ class CaseStore:
 
     def picture(self, case_id: str) -> bytes | None:
         """Return a case's picture as PNG, or None where none is kept. Raises NotFound."""
-        return (self._pictures / f"{case_id}.png").read_bytes() if self.get(case_id).size_bytes else None
+        try:
+            return (self._pictures / f"{case_id}.png").read_bytes() if self.get(case_id).size_bytes else None
+        except FileNotFoundError:
+            return None  # forgotten by another process at this moment
 
     def label(self, case_id: str, labels: Mapping[str, Any]) -> Case:
-        """Say what is right of a case: `lines` (polygon, text) and `fields`. Raises NotFound, BadDataset for other labels."""
-        self.get(case_id)
-        parse_labels(labels, f"case {case_id}")
+        """Say what is right of a case: `lines` (polygon, text) and `fields`.
+
+        Raises NotFound, BadDataset for other labels, Redacted for what was taken out of the page.
+        """
+        return self._set_labels(case_id, labels, {"status": "labelled"})
+
+    def correct(self, case_id: str, labels: Mapping[str, Any], *, is_complete: bool = False) -> Case:
+        """Keep labels that a sender corrected. Unless they are complete the case stays open: the rest of it is nobody's word.
+
+        Raises what `label` raises.
+        """
+        return self._set_labels(case_id, labels, {"reason": "corrected", **({"status": "labelled"} if is_complete else {})})
+
+    def _set_labels(self, case_id: str, labels: Mapping[str, Any], changes: Mapping[str, str]) -> Case:
+        case = self.get(case_id)
+        lines, _, _ = parse_labels(labels, f"case {case_id}")
+        check_labels(labels, case.result)
+        if case.result.get("width"):  # `eval` and `tune` would refuse it, and all that is exported with it
+            Example(image=Path(case_id), lines=lines).check_size(case.result["width"], case.result["height"])
+        columns = {"labels": json.dumps(dict(labels), ensure_ascii=False), **changes}
         with self._lock:
-            written = json.dumps(dict(labels), ensure_ascii=False)
-            self._db.execute("UPDATE cases SET labels = ?, status = 'labelled' WHERE id = ?", (written, case_id))
+            parts = ", ".join(f"{name} = :{name}" for name in columns)
+            self._db.execute(f"UPDATE cases SET {parts} WHERE id = :id", {**columns, "id": case_id})  # noqa: S608 - constant
         return self.get(case_id)
 
     def remove(self, case_id: str) -> None:
@@ -178,26 +229,32 @@ class CaseStore:
 
     def export(self, folder: Path, business: str | None = None) -> int:
         """Write labelled cases that have a picture as pages and labels (synthesis/dataset.py) into a folder; return how many."""
-        count, offset = 0, 0
+        count = 0
         folder.mkdir(parents=True, exist_ok=True)
-        while cases := self.list(status="labelled", business=business, limit=MAX_LISTED, offset=offset):
+        for name, content in self.examples(business=business):
+            (folder / name).write_bytes(content)
+            count += name.endswith(".png")
+        return count
+
+    def examples(self, *, business: str | None = None, tenants: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of `export`, by name: a picture, then its labels."""
+        offset = 0
+        while cases := self.list(status="labelled", business=business, tenants=tenants, limit=MAX_LISTED, offset=offset):
             offset += len(cases)
             for case in cases:
                 picture = self.picture(case.id)
                 if picture is not None:
-                    (folder / f"{case.id}.png").write_bytes(picture)
-                    (folder / f"{case.id}.json").write_text(json.dumps(case.labels, ensure_ascii=False) + "\n", "utf-8")
-                    count += 1
-        return count
+                    yield f"{case.id}.png", picture
+                    yield f"{case.id}.json", (json.dumps(case.labels, ensure_ascii=False) + "\n").encode()
 
     def prune(self, now: float) -> int:
-        """Forget what is older than the retention, then the oldest until the rest fits its bytes; return how many."""
+        """Forget what is older than the retention, then the oldest until the rest fits it; return how many."""
         with self._lock:
             rows = self._db.execute("SELECT id, added_at, size_bytes FROM cases ORDER BY added_at DESC, id").fetchall()
-        kept_bytes, gone = 0, []
-        for case_id, added_at, size in rows:
+        kept_bytes, gone, most = 0, [], self.retention
+        for number, (case_id, added_at, size) in enumerate(rows):
             kept_bytes += size
-            if now - added_at > self.retention.max_age_s or kept_bytes > self.retention.max_bytes:
+            if now - added_at > most.max_age_s or kept_bytes > most.max_bytes or number >= most.max_cases:
                 gone.append(case_id)
         self._forget(gone)
         return len(gone)
@@ -222,7 +279,7 @@ class CaseStore:
 
 
 def _case(row: tuple[Any, ...]) -> Case:
-    case_id, business, reason, status, added_at, size, result, labels = row
+    case_id, business, reason, status, added_at, size, result, labels, tenant, trace = row
     return Case(
         id=case_id,
         business=business,
@@ -232,4 +289,6 @@ def _case(row: tuple[Any, ...]) -> Case:
         size_bytes=size,
         result=json.loads(result),
         labels=json.loads(labels) if labels else None,
+        tenant=tenant,
+        trace=trace,
     )

@@ -21,6 +21,10 @@ Log = Annotated[Path | None, typer.Option(help="Append a JSON line for each docu
 Redact = Annotated[list[str] | None, typer.Option(help="A pattern the log leaves out, too; may be given again.")]
 Fetch = Annotated[list[str] | None, typer.Option(help="A host pages may be fetched from and answers sent to (*.example.org).")]
 Networks = Annotated[list[str] | None, typer.Option(help="A network of one's own that may be fetched from (10.1.0.0/16).")]
+Cases = Annotated[Path | None, typer.Option(help="Keep pages that were read badly in this folder.", envvar="GPUPOOL_OCR_CASES")]
+CasesDays = Annotated[float, typer.Option(help="Forget kept pages that are older.", min=0.001)]
+CasesMib = Annotated[int, typer.Option(help="Then the oldest, until the rest is no larger.", min=1)]
+CasesRedact = Annotated[list[str] | None, typer.Option(help="A field taken out of a page before it is kept; may be given again.")]
 MaxPages = Annotated[int, typer.Option(help="Pages of one document.", min=1)]
 
 
@@ -37,6 +41,10 @@ class Reading:
     fetch: Fetch = None
     fetch_network: Networks = None
     max_pages: MaxPages = 100
+    cases: Cases = None
+    cases_days: CasesDays = 90.0
+    cases_mib: CasesMib = 10 * 1024
+    cases_redact: CasesRedact = None
 
     def settings(self, *, folder: Path | None = None, **more: Any) -> Settings:  # noqa: ANN401 - fields of Settings
         """Return the settings of an instance; `more` is what this command says beyond reading."""
@@ -50,6 +58,10 @@ class Reading:
             fetch_hosts=tuple(self.fetch or ()),
             fetch_networks=tuple(self.fetch_network or ()),
             max_pages=self.max_pages,
+            cases=self.cases,
+            cases_days=self.cases_days,
+            cases_mib=self.cases_mib,
+            cases_redact=tuple(self.cases_redact or ()),
             **more,
         )
 

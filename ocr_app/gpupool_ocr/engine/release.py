@@ -116,7 +116,16 @@ class Workshop:
                 identity=f"{spec.use}:{identity}:{spec.replicas}:{spec.batch}",
                 on_error=spec.on_error,
             )
-        return BoundPlan(name=plan.name, release=number, key=key, graph=plan.graph, steps=steps, lanes=lanes, versions=versions)
+        return BoundPlan(
+            name=plan.name,
+            release=number,
+            key=key,
+            graph=plan.graph,
+            steps=steps,
+            lanes=lanes,
+            versions=versions,
+            cases=plan.cases,
+        )
 
     def _open(self, holder: int, snapshot: Snapshot, spec: StepSpec, versions: dict[str, str]) -> tuple[Step, Lanes, str]:
         """Return a step, where it runs, and what tells it from other versions."""

@@ -16,6 +16,7 @@ from gpupool_ocr.engine.lanes import BoundStep, Lanes
 from gpupool_ocr.pages import Image
 from gpupool_ocr.pipeline import Line
 from gpupool_ocr.plans.graph import Graph
+from gpupool_ocr.plans.spec import CasesSpec
 from gpupool_ocr.steps.step import Call
 from gpupool_ocr.steps.work import PageWork
 from gpupool_wire.errors import GpupoolError
@@ -36,6 +37,8 @@ class BoundPlan:
     lanes: Mapping[str, Lanes]
     #: Version of each model and plug-in.
     versions: Mapping[str, str]
+    #: What is kept of its pages, where the plan says so.
+    cases: CasesSpec | None = None
 
 
 #: Hears of lines as they are read: the index of each among the page's boxes, and the line.

@@ -23,6 +23,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     callback: str | None = None
     #: The sender's own name for this request: a second one of that name gets the first one's answer.
     idempotency_key: str | None = None
+    #: Whether its pages may be kept to learn from.
+    keep: bool = True
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

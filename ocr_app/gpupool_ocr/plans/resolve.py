@@ -10,7 +10,7 @@ import msgspec
 
 from gpupool_ocr.plans.graph import Graph, PlanError, make_graph
 from gpupool_ocr.plans.kinds import KINDS
-from gpupool_ocr.plans.spec import ANYBODY, AlgorithmSpec, Snapshot, StepOverride, StepSpec
+from gpupool_ocr.plans.spec import ANYBODY, AlgorithmSpec, CasesSpec, Snapshot, StepOverride, StepSpec
 from gpupool_wire.errors import NotFound
 
 
@@ -24,6 +24,8 @@ class Plan:
     #: In an order that can be done.
     steps: Mapping[str, StepSpec]
     graph: Graph
+    #: What is kept of its pages, where it says so.
+    cases: CasesSpec | None = None
 
 
 def find_algorithm(snapshot: Snapshot, bid: str, tid: str) -> AlgorithmSpec:
@@ -50,7 +52,8 @@ def resolve(snapshot: Snapshot, entry: AlgorithmSpec) -> Plan:
     graph = make_graph(entry.plan, steps)
     for name, step in steps.items():
         _check_step(snapshot, entry.plan, name, step)
-    return Plan(name=entry.plan, bid=entry.bid, tid=entry.tid, steps={name: steps[name] for name in graph.after}, graph=graph)
+    ordered = {name: steps[name] for name in graph.after}
+    return Plan(name=entry.plan, bid=entry.bid, tid=entry.tid, steps=ordered, graph=graph, cases=shared.cases)
 
 
 def resolve_all(snapshot: Snapshot) -> dict[tuple[str, str], Plan]:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gpupool_ocr.cases.case import DOUBTFUL_SCORE, DOUBTFUL_SHARE
+
 #: Names travel in addresses, metrics and file names.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 #: A business or a kind of algorithm; `*` stands for every business.
@@ -81,10 +83,22 @@ class StepOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     on_error: OnError | UnsetType = UNSET
 
 
+class CasesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which pages of a plan are kept to learn from; without it, what the service was started with says."""
+
+    keep: bool = True
+    #: A line read with less is in doubt; a page with this share of such lines, and one at least, is kept.
+    below: Annotated[float, Meta(ge=0, le=1)] = DOUBTFUL_SCORE
+    share: Annotated[float, Meta(ge=0, le=1)] = DOUBTFUL_SHARE
+    #: Fields that are taken out first, beside those the service takes out.
+    redact: list[str] = []
+
+
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Steps by name, in the order they are written."""
 
     steps: dict[Name, StepSpec]
+    cases: CasesSpec | None = None
 
 
 class AlgorithmSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,10 +12,11 @@ from fastapi import APIRouter, Path, Query, Request
 from gpupool_ocr.plans.diff import diff
 from gpupool_ocr.plans.reading import MAX_BYTES, read_snapshot
 from gpupool_ocr.rollouts.desired import Desired
+from gpupool_ocr.service.intake import receive_body
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.recognizing import caller_of
 from gpupool_ocr.service.shapes import ANSWERS
-from gpupool_wire.errors import LimitExceeded, NotAuthorized
+from gpupool_wire.errors import NotAuthorized
 
 _YAML = {"requestBody": {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}}}
 Number = Annotated[int, Path(ge=1, le=1 << 31)]
@@ -71,7 +72,7 @@ def _add_views(router: APIRouter, parts: Parts) -> None:
     async def compare(request: Request) -> dict[str, Any]:
         """What applying a snapshot would change. Nothing is opened."""
         _admin(parts, request)
-        snapshot = read_snapshot(await _text(request))
+        snapshot = read_snapshot(await receive_body(request, MAX_BYTES))
         state = await asyncio.to_thread(store.desired)
         active = read_snapshot((await asyncio.to_thread(store.get, state.active)).yaml) if state.active else None
         return {"active": state.active, "changes": [dataclasses.asdict(change) for change in diff(active, snapshot)]}
@@ -89,7 +90,7 @@ def _add_changes(router: APIRouter, parts: Parts) -> None:
     ) -> dict[str, Any]:
         """Open a snapshot, have it read its golden samples, and make it active, or a candidate."""
         who = _admin(parts, request)
-        snapshot = read_snapshot(await _text(request))
+        snapshot = read_snapshot(await receive_body(request, MAX_BYTES))
         number, proof = await asyncio.to_thread(rollouts.apply, snapshot, by=who, note=note, percent=percent, shadow=shadow)
         desired = await asyncio.to_thread(rollouts.store.desired)
         return {"number": number, "recall": proof.recall, "samples": proof.samples, "desired": _plain(desired)}
@@ -107,15 +108,6 @@ def _add_changes(router: APIRouter, parts: Parts) -> None:
         """Drop the candidate; without one, go back to the snapshot before."""
         _admin(parts, request)
         return _plain(await asyncio.to_thread(rollouts.roll_back, number))
-
-
-async def _text(request: Request) -> bytes:
-    text = bytearray()
-    async for chunk in request.stream():
-        text += chunk
-        if len(text) > MAX_BYTES:
-            raise LimitExceeded(f"the snapshot has more than {MAX_BYTES} bytes", limit=MAX_BYTES)
-    return bytes(text)
 
 
 def _plain(record: msgspec.Struct | Desired) -> dict[str, Any]:

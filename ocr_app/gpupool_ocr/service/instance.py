@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from gpupool_ocr.cases.keeper import Keeper
 from gpupool_ocr.engine.lanes import Lanes
 from gpupool_ocr.engine.release import Workshop
 from gpupool_ocr.engine.router import Router
@@ -85,7 +86,15 @@ def _put_together(stack: ExitStack, settings: Settings, factory: SessionFactory,
     router = Router(workshop.retire)
     log = RequestLog(partial(open_file, settings.log) if settings.log else None, shapes=shaper(settings.rules()))
     stack.callback(log.close)
-    reader = Reader(router=router, meters=meters, log=log, instance=instance, max_pages=settings.max_pages)
+    keeper = Keeper(
+        settings.cases or settings.folder / "cases",
+        is_on=settings.cases is not None,
+        retention=settings.retention(),
+        redact=settings.cases_redact,
+        counts=lambda reason, result: meters.cases.labels(reason, result).inc(),
+    )
+    stack.callback(keeper.close)
+    reader = Reader(router=router, meters=meters, log=log, keeper=keeper, instance=instance, max_pages=settings.max_pages)
     stack.callback(reader.close)
     callbacks = Callbacks(settings.fetcher(), counts=lambda result: meters.callbacks.labels(result).inc())
     stack.callback(callbacks.close)
@@ -103,6 +112,7 @@ def _put_together(stack: ExitStack, settings: Settings, factory: SessionFactory,
         device=device,
         meters=meters,
         log=log,
+        keeper=keeper,
         heartbeats=Heartbeats(stores.beats, lambda: _beat(instance, workers, router, rollouts)),
         fetcher=settings.fetcher(),
         tenants=Tenants(read_tenants(settings.tenants) if settings.tenants else None),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,7 @@ class ByAddress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tid: str | None = None
     mode: str | None = None
     callback: str | None = None
+    keep: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,20 +58,17 @@ class Received:
     """What a request brought along."""
 
     documents: list[Document]
-    #: What the body said of bid, tid, mode, callback.
+    #: What the body said of bid, tid, mode, callback, keep.
     options: dict[str, str]
 
 
 async def receive(request: Request, fetcher: Fetcher) -> Received:
     """Return what a request brings. Raises TooLarge, UsageError, and what fetching raises."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        async with asyncio.timeout(BODY_S):
-            if kind == _FORM:
-                return await _from_form(request)
-            body = await _body(request, MAX_DOCUMENT_BYTES)
-    except TimeoutError:
-        raise UsageError(f"the body did not arrive within {BODY_S:g} s") from None
+    if kind == _FORM:
+        async with _in_time():
+            return await _from_form(request)
+    body = await receive_body(request, MAX_DOCUMENT_BYTES)
     if kind == _JSON:
         return await _from_address(body, fetcher)
     if not body:
@@ -76,13 +76,24 @@ async def receive(request: Request, fetcher: Fetcher) -> Received:
     return Received(documents=[Document(_name(request.query_params.get("name")), body)], options={})
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def receive_body(request: Request, limit: int) -> bytes:
+    """Return the body of a request. Raises TooLarge while it arrives, UsageError where it takes too long."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
+    async with _in_time():
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body has more than {limit} bytes", limit=limit)
     return bytes(body)
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(BODY_S):
+            yield
+    except TimeoutError:
+        raise UsageError(f"the body did not arrive within {BODY_S:g} s") from None
 
 
 async def _from_address(body: bytes, fetcher: Fetcher) -> Received:
@@ -92,6 +103,8 @@ async def _from_address(body: bytes, fetcher: Fetcher) -> Received:
         raise UsageError(f'the body is not {{"url": "https://..."}}: {error}') from error
     name, content = await fetcher.fetch(asked.url)
     options = {key: value for key in ("bid", "tid", "mode", "callback") if (value := getattr(asked, key)) is not None}
+    if asked.keep is not None:
+        options["keep"] = "true" if asked.keep else "false"
     return Received(documents=[Document(_name(name), content)], options=options)
 
 
@@ -112,7 +125,7 @@ async def _from_form(request: Request) -> Received:
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
                 documents.append(await _upload(value))
-            elif key in {"bid", "tid", "mode", "callback"}:
+            elif key in {"bid", "tid", "mode", "callback", "keep"}:
                 options[key] = value
     finally:
         await form.close()

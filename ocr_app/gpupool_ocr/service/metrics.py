@@ -29,6 +29,7 @@ class Meters:
         self.step_wait = counter("step_wait_seconds", "Time calls of each step waited for a lane.", "step")
         self.shadow = counter("shadow_pages", "Pages a candidate read beside the active release.", "result")
         self.callbacks = counter("callbacks", "Answers sent to callers' addresses.", "result")
+        self.cases = counter("cases", "Pages that were read badly, by why and by what became of them.", "reason", "result")
         self.seconds = Histogram(
             PREFIX + "request_seconds", "From the request to its answer.", ["tid"], registry=registry, buckets=BUCKETS_S
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from gpupool_ocr.cases.keeper import Keeper
 from gpupool_ocr.engine.lanes import Lanes
 from gpupool_ocr.engine.release import Workshop
 from gpupool_ocr.engine.router import Router
@@ -33,6 +34,7 @@ class Parts:
     device: Lanes
     meters: Meters
     log: RequestLog
+    keeper: Keeper
     heartbeats: Heartbeats
     fetcher: Fetcher = field(default_factory=Fetcher)
     tenants: Tenants = field(default_factory=Tenants)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from gpupool_ocr.cases.keeper import Keeper
+from gpupool_ocr.cases.seen import Seen
 from gpupool_ocr.engine.documents import MAX_PAGES, read_whole
 from gpupool_ocr.engine.router import Router
 from gpupool_ocr.jobs.job import Job, Outcome, Taken
+from gpupool_ocr.plans.spec import CasesSpec
 from gpupool_ocr.service.metrics import Meters
 from gpupool_ocr.service.request_log import RequestLog
 from gpupool_wire.errors import GpupoolError
 
 #: Documents a shadow may be behind; beyond that it leaves some out.
 MAX_SHADOWS = 4
+#: Failures that say nothing of the page: it is too large, or the service is full, starting, or stopping.
+_NOT_THE_PAGES = frozenset({404, 413, 429, 503})
 
 
 def describe_error(error: GpupoolError, job: Job | None = None) -> bytes:
@@ -33,6 +40,7 @@ class Reader:
     router: Router
     meters: Meters
     log: RequestLog
+    keeper: Keeper
     instance: str
     max_pages: int = MAX_PAGES
     _shadows: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ocr-shadow"))
@@ -42,8 +50,10 @@ class Reader:
         """Return the outcome of a job. Never raises."""
         job, start = taken.job, time.perf_counter()
         answer: dict[str, Any] = {}
+        rule: CasesSpec | None = None
         try:
             with self.router.take(job.bid, job.tid, job.id) as plan:
+                rule = self.keeper.rule(plan.cases)
                 answer = read_whole(plan, job.name, taken.content, max_pages=self.max_pages)
             outcome = Outcome(status=200, body=self._body(job, answer), instance=self.instance)
         except GpupoolError as error:
@@ -52,6 +62,7 @@ class Reader:
             fault = GpupoolError(f"reading {job.name} failed: {type(error).__name__}: {error}")
             outcome = Outcome(status=500, body=describe_error(fault, job), instance=self.instance)
         self._note(taken, outcome, answer, time.perf_counter() - start)
+        self.keep(job, taken.content, rule, answer, outcome)
         if answer:
             self._shadow(job, taken.content, answer)
         return outcome
@@ -60,7 +71,39 @@ class Reader:
         """Return the outcome of a job that is not tried again."""
         outcome = Outcome(status=500, body=describe_error(GpupoolError(why), taken.job), instance=self.instance)
         self._note(taken, outcome, {}, 0.0)
+        with suppress(GpupoolError), self.router.take(taken.job.bid, taken.job.tid, taken.job.id) as plan:
+            self.keep(taken.job, taken.content, self.keeper.rule(plan.cases), {}, outcome, is_deadly=True)
         return outcome
+
+    def keep(
+        self,
+        job: Job,
+        content: bytes,
+        rule: CasesSpec | None,
+        answer: Mapping[str, Any],
+        outcome: Outcome,
+        *,
+        is_deadly: bool = False,
+    ) -> None:
+        """Offer a document to the keeper of bad cases, where its rule and its sender let it be kept."""
+        if rule is None or not job.keep or outcome.status in _NOT_THE_PAGES:
+            return
+        error = None if outcome.status < 400 else msgspec.json.decode(outcome.body)["error"]
+        self.keeper.offer(
+            Seen(
+                job=job.id,
+                tenant=job.tenant,
+                business=job.bid,
+                trace=job.trace,
+                name=job.name,
+                content=content,
+                rule=rule,
+                pages=answer.get("pages", ()),
+                made_with={key: answer[key] for key in ("plan", "release", "versions") if key in answer},
+                error=error and {"code": error["code"], "message": error["message"]},
+                is_deadly=is_deadly,
+            )
+        )
 
     def close(self) -> None:
         """End the shadow's thread."""

@@ -28,6 +28,7 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 Mode = Literal["sync", "async", "stream"]
 Bid = Annotated[str | None, Query(description="Which business asks.", max_length=64)]
 Tid = Annotated[str | None, Query(description="Which kind of algorithm.", max_length=64)]
+Keep = Annotated[Literal["true", "false"] | None, Query(description="false: its pages are not kept to learn from.")]
 Idempotency = Annotated[
     str | None, Header(description="A second request of this key gets the first one's answer.", max_length=128)
 ]
@@ -53,10 +54,12 @@ def make_router(parts: Parts) -> APIRouter:
         mode: Annotated[Mode | None, Query(description="sync, async (a job), or stream (lines as NDJSON).")] = None,
         callback: Annotated[str | None, Query(description="An address that gets the answer, too.", max_length=2048)] = None,
         name: Annotated[str | None, Query(description="What a raw body is called.", max_length=200)] = None,
+        keep: Keep = None,
         idempotency_key: Idempotency = None,
     ) -> Response:
         """Read one document: a file of a form, the raw body, or `{"url": ...}` as JSON."""
-        return await desk.recognize(request, {"bid": bid, "tid": tid, "mode": mode, "callback": callback}, idempotency_key)
+        asked = {"bid": bid, "tid": tid, "mode": mode, "callback": callback, "keep": keep}
+        return await desk.recognize(request, asked, idempotency_key)
 
     @router.post("/batch", responses={200: {"model": Batch}, 202: {"model": Batch}, **ANSWERS}, openapi_extra=BODY)
     async def batch(
@@ -64,10 +67,11 @@ def make_router(parts: Parts) -> APIRouter:
         bid: Bid = None,
         tid: Tid = None,
         mode: Annotated[Literal["sync", "async"] | None, Query(description="sync, or async (jobs).")] = None,
+        keep: Keep = None,
         idempotency_key: Idempotency = None,
     ) -> Response:
         """Read the files of one form, each a document with an answer of its own."""
-        return await desk.batch(request, {"bid": bid, "tid": tid, "mode": mode}, idempotency_key)
+        return await desk.batch(request, {"bid": bid, "tid": tid, "mode": mode, "keep": keep}, idempotency_key)
 
     @router.get(
         "/jobs/{job_id}",
@@ -129,11 +133,14 @@ class _Desk:
                 raise UsageError(f"{name} {value[:64]!r} is no name: letters, digits, _ . - and 64 characters at most")
         if mode not in ("sync", "async", "stream"):
             raise UsageError(f"mode {mode[:20]!r} is none of sync, async, stream")
+        keep = asked.get("keep") or "true"
+        if keep not in ("true", "false"):
+            raise UsageError(f"keep {keep[:20]!r} is neither true nor false")
         caller.check_bid(bid)
         self._parts.router.check(bid, tid)  # refused now, not when a worker comes to it
         if asked.get("callback"):
             self._parts.fetcher.check(asked["callback"])
-        return Wish(bid=bid, tid=tid, callback=asked.get("callback"), idempotency_key=key)
+        return Wish(bid=bid, tid=tid, callback=asked.get("callback"), idempotency_key=key, keep=keep == "true")
 
     def _begin(self, caller: Caller) -> None:
         self._parts.tenants.begin(caller, time.monotonic())

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpupool_ocr.cases.store import Retention
 from gpupool_ocr.service.fetching import Fetcher
 from gpupool_ocr.service.redaction import DEFAULT_RULES, Rule, make_rule
 from gpupool_wire.errors import UsageError
@@ -40,6 +41,11 @@ class Settings:
     fetch_networks: tuple[str, ...] = ()
     redact: tuple[str, ...] = ()
     insecure: bool = False
+    #: Where pages that were read badly are kept; None where only a plan says so, and then in `folder`.
+    cases: Path | None = None
+    cases_days: float = 90.0
+    cases_mib: int = 10 * 1024
+    cases_redact: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse to be reached from elsewhere without keys. Raises UsageError."""
@@ -53,6 +59,10 @@ class Settings:
         except ValueError as error:
             raise UsageError(f"--fetch-network: {error}") from error
         return Fetcher(hosts=tuple(host.lower() for host in self.fetch_hosts), networks=networks)
+
+    def retention(self) -> Retention:
+        """Return how long, and how much of, what was read badly is kept. Raises UsageError."""
+        return Retention(max_age_s=self.cases_days * 86_400, max_bytes=self.cases_mib << 20)
 
     def rules(self) -> tuple[Rule, ...]:
         """Return what the log leaves out. Raises UsageError."""

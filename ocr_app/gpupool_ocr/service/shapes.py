@@ -92,6 +92,58 @@ class Batch(BaseModel):
     results: list[BatchResult]
 
 
+class BadCase(BaseModel):
+    """A page that was read badly."""
+
+    id: str
+    business: str
+    reason: str
+    status: str
+    added_at: float = Field(description="Seconds since 1970.")
+    size_bytes: int = Field(description="Of the picture; 0 where none is kept.")
+    result: dict[str, Any] = Field(description="What was read, without what is taken out of it.")
+    labels: dict[str, Any] | None = Field(description="What is right, or, of an open case, what a sender corrected.")
+    tenant: str
+    trace: str
+    draft: dict[str, Any] | None = Field(None, description="What was read, as labels.")
+
+
+class BadCases(BaseModel):
+    """A part of the list of bad cases."""
+
+    cases: list[BadCase]
+    more: bool = Field(description="There are older ones.")
+
+
+def _json_body(required: list[str], **properties: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON schema
+    schema = {"type": "object", "required": required, "properties": properties}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "object", "additionalProperties": _TEXT}
+_POLYGON = {"type": "array", "minItems": 3, "items": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}}
+CASE_LABELS = _json_body(
+    ["lines"],
+    lines={
+        "type": "array",
+        "items": {"type": "object", "required": ["polygon", "text"], "properties": {"polygon": _POLYGON, "text": _TEXT}},
+    },
+    type=_TEXT,
+    fields=_TEXTS,
+)
+CORRECTION = _json_body(
+    ["trace"],
+    trace=_TEXT,
+    page={"type": "integer", "default": 1},
+    job=_TEXT,
+    lines={
+        "type": "array",
+        "items": {"type": "object", "required": ["order", "text"], "properties": {"order": {"type": "integer"}, "text": _TEXT}},
+    },
+    fields=_TEXTS,
+    complete={"type": "boolean", "default": False, "description": "All the rest of the page is right."},
+)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 #: Read by hand, so that large bodies are refused while they arrive: FastAPI learns of them from here.
 BODY: dict[str, Any] = {
@@ -104,7 +156,7 @@ BODY: dict[str, Any] = {
                     "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        **{key: {"type": "string"} for key in ("bid", "tid", "mode")},
+                        **{key: {"type": "string"} for key in ("bid", "tid", "mode", "keep")},
                     },
                 }
             },
@@ -112,7 +164,10 @@ BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["url"],
-                    "properties": {key: {"type": "string"} for key in ("url", "bid", "tid", "mode", "callback")},
+                    "properties": {
+                        **{key: {"type": "string"} for key in ("url", "bid", "tid", "mode", "callback")},
+                        "keep": {"type": "boolean"},
+                    },
                 }
             },
             "application/octet-stream": _BINARY,

@@ -13,9 +13,11 @@ import msgspec
 
 from gpupool_ocr.engine.documents import describe_page, describe_plan, read_document
 from gpupool_ocr.engine.running import Hears
-from gpupool_ocr.jobs.job import Job
+from gpupool_ocr.jobs.job import Job, Outcome
 from gpupool_ocr.pipeline import Line
+from gpupool_ocr.plans.spec import CasesSpec
 from gpupool_ocr.service.parts import Parts
+from gpupool_ocr.service.reader import describe_error
 from gpupool_ocr.service.tenants import Caller
 from gpupool_wire.errors import GpupoolError
 
@@ -54,19 +56,26 @@ async def stream_lines(parts: Parts, caller: Caller, job: Job, content: bytes) -
 
 def _read(parts: Parts, job: Job, content: bytes, put: Put) -> None:
     """Read a document in a thread, and put its events, until the caller has gone."""
+    answer: dict[str, Any] = {"pages": []}
+    rule: CasesSpec | None = None
+    outcome = Outcome(status=200, body=b"")
     try:
         with parts.router.take(job.bid, job.tid, job.id) as plan:
+            rule = parts.keeper.rule(plan.cases)
+            answer |= describe_plan(plan)
             put({"event": "start", "job": job.id, "trace": job.trace, **describe_plan(plan)})
             for page in read_document(plan, job.name, content, max_pages=parts.reader.max_pages, hears=_lines(put)):
-                if not put({"event": "page", **describe_page(page)}):
+                answer["pages"].append(describe_page(page))
+                if not put({"event": "page", **answer["pages"][-1]}):
                     return
         put({"event": "end"})
-    except GpupoolError as error:
-        put({"event": "error", "error": {"code": error.code, "message": error.message, "details": error.details}})
     except Exception as error:  # noqa: BLE001 - the caller hears of it, whatever it is
-        put({"event": "error", "error": {"code": "error", "message": f"{type(error).__name__}: {error}", "details": {}}})
+        known = error if isinstance(error, GpupoolError) else GpupoolError(f"{type(error).__name__}: {error}")
+        outcome = Outcome(status=known.http_status, body=describe_error(known))
+        put({"event": "error", **msgspec.json.decode(outcome.body)})
     finally:
         put(_END)
+        parts.reader.keep(job, content, rule, answer, outcome)
 
 
 def _lines(put: Put) -> Callable[[int], Hears]:

@@ -42,6 +42,10 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bids: list[str] = []
     #: May apply snapshots and see what the service does.
     is_admin: bool = False
+    #: Whether its pages may be kept to learn from.
+    keeps_cases: bool = True
+    #: Tenants whose kept pages it sees and labels, beside its own.
+    cases_of: list[str] = []
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

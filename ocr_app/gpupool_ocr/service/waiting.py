@@ -29,6 +29,7 @@ class Wish:
     tid: str
     callback: str | None = None
     idempotency_key: str | None = None
+    keep: bool = True
 
 
 def make_job(caller: Caller, document: Document, wish: Wish, trace: str) -> Job:
@@ -43,6 +44,7 @@ def make_job(caller: Caller, document: Document, wish: Wish, trace: str) -> Job:
         submitted=time.time(),
         callback=wish.callback,
         idempotency_key=wish.idempotency_key,
+        keep=wish.keep and caller.spec.keeps_cases,
     )
 
 

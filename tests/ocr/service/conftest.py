@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -65,8 +66,9 @@ def parts(snapshot: Snapshot, home: Path) -> Iterator[Parts]:
         yield parts
 
 
-@pytest.fixture(scope="module")
-def address(parts: Parts) -> Iterator[str]:
+@contextmanager
+def serving(parts: Parts) -> Iterator[str]:
+    """Serve an instance; the address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(make_app(parts), log_level="error", ws="none"))
@@ -79,6 +81,12 @@ def address(parts: Parts) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def address(parts: Parts) -> Iterator[str]:
+    with serving(parts) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
