@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from gpupool_ocr.service import admin, cases, recognizing
+from gpupool_ocr.service import admin, cases, recognizing, site
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.recognizing import error_answer
 from gpupool_wire.errors import Conflict, GpupoolError, NotAuthorized, NotFound, UsageError
@@ -24,13 +23,6 @@ _log = logging.getLogger(__name__)
 
 #: Threads that wait for a board and for streams; the pages have their own.
 WAITING_THREADS = 64
-_PAGE = {"": ("index.html", "text/html"), "page.js": ("page.js", "text/javascript"), "page.css": ("page.css", "text/css")}
-#: The page loads nothing from elsewhere, sends nothing elsewhere, and is shown in nobody's frame.
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class MethodNotAllowed(UsageError):
@@ -53,7 +45,7 @@ def make_app(parts: Parts) -> FastAPI:
     app.include_router(cases.make_router(parts))
     app.include_router(admin.make_router(parts))
     _add_health(app, parts)
-    _add_page(app)
+    app.include_router(site.make_router())
     _add_errors(app)
     app.middleware("http")(_from_our_own_page)
     return app
@@ -84,21 +76,6 @@ def _add_health(app: FastAPI, parts: Parts) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(generate_latest(parts.meters.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _add_page(app: FastAPI) -> None:
-    folder = files("gpupool_ocr.service") / "page"
-    loaded = {name: ((folder / file).read_bytes(), kind) for name, (file, kind) in _PAGE.items()}
-
-    def serve(name: str) -> Callable[[], Awaitable[Response]]:
-        async def answer() -> Response:
-            content, kind = loaded[name]
-            return Response(content, media_type=kind, headers=_HEADERS)
-
-        return answer
-
-    for name in _PAGE:
-        app.get(f"/{name}", include_in_schema=False)(serve(name))
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -19,7 +20,7 @@ import uvicorn
 
 from gpupool_ocr.local import LocalFactory
 from gpupool_ocr.plans.reading import default_snapshot, write_snapshot
-from gpupool_ocr.plans.spec import GoldenSpec, Snapshot
+from gpupool_ocr.plans.spec import CasesSpec, GoldenSpec, PlanSpec, Snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied
 from gpupool_ocr.rollouts.store import FolderStore
 from gpupool_ocr.service.app import make_app
@@ -28,6 +29,7 @@ from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.settings import Settings
 
 TEXT = "BANK427965"
+TENANTS = ("shop", "other", "private", "clerk")
 
 
 def drawn(text: str = TEXT, *, width: int = 420) -> bytes:
@@ -93,3 +95,30 @@ def address(parts: Parts) -> Iterator[str]:
 def client(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def keeping_parts(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """An instance with tenants whose plan doubts every line; plan `off` keeps nothing."""
+    home = tmp_path_factory.mktemp("keeping")
+    doubts = msgspec.structs.replace(snapshot.plans["text"], cases=CasesSpec(below=1.0))
+    plans = {"text": doubts, "off": PlanSpec(steps=doubts.steps, cases=CasesSpec(keep=False))}
+    (entry,) = snapshot.algorithms
+    algorithms = [entry, msgspec.structs.replace(entry, tid="off", plan="off")]
+    store = FolderStore(home / "snapshots")
+    yaml = write_snapshot(msgspec.structs.replace(snapshot, plans=plans, algorithms=algorithms))
+    store.set_desired(applied(Desired(), store.add(yaml=yaml, note="", by="test", at=0.0)))
+    rights = {"private": "keeps_cases: false", "clerk": "cases_of: [shop]", "shop": "is_admin: true", "other": "per_minute: 600"}
+    (home / "tenants.yaml").write_text(
+        "tenants:\n"
+        + "".join(f"  {name}: {{key_sha256: {hashlib.sha256(name.encode()).hexdigest()}, {rights[name]}}}\n" for name in TENANTS)
+    )
+    settings = Settings(folder=home / "snapshots", tenants=home / "tenants.yaml", cases=home / "cases", pages=2)
+    with open_instance(settings, LocalFactory()) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def keeping_address(keeping_parts: Parts) -> Iterator[str]:
+    with serving(keeping_parts) as address:
+        yield address

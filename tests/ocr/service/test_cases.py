@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 import zipfile
@@ -12,53 +11,15 @@ from typing import Any
 
 import cv2
 import httpx
-import msgspec
 import numpy as np
 import pytest
 
 from gpupool_ocr.cases import keeper as keeping
 from gpupool_ocr.cases.store import CaseStore
-from gpupool_ocr.local import LocalFactory
-from gpupool_ocr.plans.reading import write_snapshot
-from gpupool_ocr.plans.spec import CasesSpec, PlanSpec, Snapshot
-from gpupool_ocr.rollouts.desired import Desired, applied
-from gpupool_ocr.rollouts.store import FolderStore
-from gpupool_ocr.service.instance import open_instance
 from gpupool_ocr.service.parts import Parts
-from gpupool_ocr.service.settings import Settings
 from gpupool_ocr.synthesis.dataset import find_examples
 
-from tests.ocr.service.conftest import serving
-
-TENANTS = ("shop", "other", "private", "clerk")
 TEXT = "BANK427965"
-
-
-@pytest.fixture(scope="module")
-def keeping_parts(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    """An instance with tenants whose plan doubts every line; plan `off` keeps nothing."""
-    home = tmp_path_factory.mktemp("keeping")
-    doubts = msgspec.structs.replace(snapshot.plans["text"], cases=CasesSpec(below=1.0))
-    plans = {"text": doubts, "off": PlanSpec(steps=doubts.steps, cases=CasesSpec(keep=False))}
-    (entry,) = snapshot.algorithms
-    algorithms = [entry, msgspec.structs.replace(entry, tid="off", plan="off")]
-    store = FolderStore(home / "snapshots")
-    yaml = write_snapshot(msgspec.structs.replace(snapshot, plans=plans, algorithms=algorithms))
-    store.set_desired(applied(Desired(), store.add(yaml=yaml, note="", by="test", at=0.0)))
-    rights = {"private": "keeps_cases: false", "clerk": "cases_of: [shop]", "shop": "is_admin: true", "other": "per_minute: 600"}
-    (home / "tenants.yaml").write_text(
-        "tenants:\n"
-        + "".join(f"  {name}: {{key_sha256: {hashlib.sha256(name.encode()).hexdigest()}, {rights[name]}}}\n" for name in TENANTS)
-    )
-    settings = Settings(folder=home / "snapshots", tenants=home / "tenants.yaml", cases=home / "cases", pages=2)
-    with open_instance(settings, LocalFactory()) as parts:
-        yield parts
-
-
-@pytest.fixture(scope="module")
-def keeping_address(keeping_parts: Parts) -> Iterator[str]:
-    with serving(keeping_parts) as address:
-        yield address
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 // Drop a page, see what it says. Everything that comes from a page is set as text, never as markup.
 "use strict";
-const $ = (id) => document.getElementById(id);
 const DOUBT = 0.85; // as the pipeline doubts
 let answer = null; // the service's answer
 let shown = 0; // index of the page that is shown
 let picture = null; // the page's image, where the browser can draw it
 let lit = -1;
 let asked = 0; // requests so far: an answer that is late is dropped
-
-function say(text) { $("message").textContent = text; $("message").hidden = !text; }
 
 async function read(file) {
   const mine = ++asked;
@@ -23,9 +20,8 @@ async function read(file) {
   const form = new FormData();
   form.append("file", file, file.name || "pasted");
   const query = new URLSearchParams({ bid: $("bid").value, tid: $("tid").value });
-  const headers = $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
   try {
-    const reply = await fetch(`v1/recognize?${query}`, { method: "POST", body: form, headers });
+    const reply = await fetch(`v1/recognize?${query}`, { method: "POST", body: form, headers: headers() });
     const body = await reply.json();
     if (mine !== asked) return;
     if (!reply.ok) throw new Error(body.error.message);
@@ -141,15 +137,6 @@ function write(pen, line) {
   pen.restore();
 }
 
-function inside([x, y], polygon) {
-  let odd = false;
-  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
-    const [xi, yi] = polygon[i], [xj, yj] = polygon[j];
-    if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) odd = !odd;
-  }
-  return odd;
-}
-
 function reset() {
   answer = picture = null;
   $("lines").replaceChildren();
@@ -166,11 +153,7 @@ $("options").addEventListener("submit", (event) => event.preventDefault());
 $("again").addEventListener("click", () => { asked++; reset(); say(""); $("file").value = ""; $("stage").hidden = true; $("choose").hidden = false; });
 $("copy").addEventListener("click", () => navigator.clipboard.writeText(answer ? answer.pages[shown].lines.map((line) => line.text).join("\n") : ""));
 $("save").addEventListener("click", () => {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }));
-  link.download = `${(answer && answer.name) || "page"}.json`;
-  link.click();
-  URL.revokeObjectURL(link.href);
+  saveAs(new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }), `${(answer && answer.name) || "page"}.json`);
 });
 document.addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
 document.addEventListener("dragleave", () => $("drop").classList.remove("over"));
