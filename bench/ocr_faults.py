@@ -40,6 +40,7 @@ from gpupool_ocr.jobs.redis_link import connect
 from gpupool_ocr.plans.reading import default_snapshot, read_snapshot, write_snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied
 from gpupool_ocr.rollouts.redis_store import RedisSnapshots
+from gpupool_ocr.rollouts.store import Entry
 
 PLUGIN = "def extract(page, version='1'):\n    return {'lines': len(page['lines']), 'by': version}\n"
 TEXT = "BANK427965"
@@ -168,7 +169,7 @@ def run(arguments: argparse.Namespace, folder: Path, redis: str) -> None:
     (folder / "home").mkdir(mode=0o700)
     client = connect(redis)
     store = RedisSnapshots(client)  # instances begin with it, not with four pages of golden samples each
-    first = store.add(yaml=snapshot(folder / "golden"), note="first", by="bench", at=time.time())
+    first = store.add(Entry(yaml=snapshot(folder / "golden"), note="first", by="bench", at=time.time()))
     store.set_desired(applied(Desired(), first))
     client.close()
     environ = {"GPUPOOL_HOME": str(folder / "home"), "PYTHONPATH": str(folder)}

@@ -17,7 +17,7 @@ from gpupool_ocr.plans.reading import default_snapshot, read_snapshot, write_sna
 from gpupool_ocr.plans.spec import Snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied, promoted, rolled_back
 from gpupool_ocr.rollouts.proving import Proof, prove
-from gpupool_ocr.rollouts.store import SnapshotStore
+from gpupool_ocr.rollouts.store import Entry, SnapshotStore
 from gpupool_wire.errors import Conflict, GpupoolError
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,16 @@ class Rollouts:
             trial = self._workshop.build(0, snapshot)
             try:
                 proof = prove(trial)
-                number = self._store.add(yaml=write_snapshot(snapshot), note=note or snapshot.note, by=by, at=time.time())
+                number = self._store.add(
+                    Entry(
+                        at=time.time(),
+                        by=by,
+                        note=note or snapshot.note,
+                        yaml=write_snapshot(snapshot),
+                        recall=proof.recall,
+                        samples=proof.samples,
+                    )
+                )
                 self._built[number] = self._workshop.build(number, snapshot)
             finally:
                 self._workshop.retire(trial.key)

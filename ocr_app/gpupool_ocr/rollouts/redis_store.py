@@ -43,10 +43,10 @@ class RedisSnapshots:
             check_revision(self.desired(), state)
             raise Conflict("the desired state has changed meanwhile: look at it and try again")
 
-    def add(self, *, yaml: str, note: str, by: str, at: float) -> int:
+    def add(self, draft: Entry) -> int:
         """See SnapshotStore."""
         # The number is put in by the script: no two instances give the same one.
-        head, _, tail = msgspec.json.encode(Entry(number=0, at=at, by=by, note=note, yaml=yaml)).partition(b'"number":0')
+        head, _, tail = msgspec.json.encode(msgspec.structs.replace(draft, number=0)).partition(b'"number":0')
         with away():
             return int(self._redis.eval(scripts.ADD_SNAPSHOT, 2, NUMBER, SNAPSHOTS, head + b'"number":', tail))
 

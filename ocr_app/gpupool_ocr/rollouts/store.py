@@ -18,12 +18,16 @@ from gpupool_wire.errors import Conflict, NotFound
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot in the history."""
 
-    number: int
+    number: int = 0
     #: Wall clock (seconds).
     at: float
     by: str
     note: str
     yaml: str
+    #: How it read its golden samples when it was applied: characters found of those there are, by algorithm.
+    recall: dict[str, float] = {}
+    #: How many samples these were; 0 where nobody wrote it down.
+    samples: int = 0
 
 
 class SnapshotStore(Protocol):
@@ -35,8 +39,8 @@ class SnapshotStore(Protocol):
     def set_desired(self, state: Desired) -> None:
         """Replace the state of the revision before. Raises Conflict where somebody else was quicker."""
 
-    def add(self, *, yaml: str, note: str, by: str, at: float) -> int:
-        """Keep a snapshot; return its number."""
+    def add(self, draft: Entry) -> int:
+        """Keep a snapshot, whatever number the draft has; return its own."""
 
     def get(self, number: int) -> Entry:
         """Return a snapshot. Raises NotFound."""
@@ -71,12 +75,11 @@ class FolderStore:
             check_revision(self.desired(), state)
             self._write("desired.json", msgspec.json.encode(state))
 
-    def add(self, *, yaml: str, note: str, by: str, at: float) -> int:
+    def add(self, draft: Entry) -> int:
         """See SnapshotStore."""
         with self._locked():
             number = max(self._numbers(), default=0) + 1
-            entry = Entry(number=number, at=at, by=by, note=note, yaml=yaml)
-            self._write(f"{number:06}.json", msgspec.json.encode(entry))
+            self._write(f"{number:06}.json", msgspec.json.encode(msgspec.structs.replace(draft, number=number)))
         return number
 
     def get(self, number: int) -> Entry:

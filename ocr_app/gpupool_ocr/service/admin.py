@@ -11,7 +11,9 @@ from fastapi import APIRouter, Path, Query, Request
 
 from gpupool_ocr.plans.diff import diff
 from gpupool_ocr.plans.reading import MAX_BYTES, read_snapshot
+from gpupool_ocr.plans.spec import Snapshot
 from gpupool_ocr.rollouts.desired import Desired
+from gpupool_ocr.rollouts.store import SnapshotStore
 from gpupool_ocr.service.intake import receive_body
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.recognizing import caller_of
@@ -68,14 +70,19 @@ def _add_views(router: APIRouter, parts: Parts) -> None:
         _admin(parts, request)
         return _plain(await asyncio.to_thread(store.get, number))
 
+    @router.get("/snapshots/{number}/changes")
+    async def changes(request: Request, number: Number) -> dict[str, Any]:
+        """What a snapshot of the history would change of the active one."""
+        _admin(parts, request)
+        entry = await asyncio.to_thread(store.get, number)
+        return await asyncio.to_thread(_difference, store, read_snapshot(entry.yaml))
+
     @router.post("/diff", openapi_extra=_YAML)
     async def compare(request: Request) -> dict[str, Any]:
         """What applying a snapshot would change. Nothing is opened."""
         _admin(parts, request)
         snapshot = read_snapshot(await receive_body(request, MAX_BYTES))
-        state = await asyncio.to_thread(store.desired)
-        active = read_snapshot((await asyncio.to_thread(store.get, state.active)).yaml) if state.active else None
-        return {"active": state.active, "changes": [dataclasses.asdict(change) for change in diff(active, snapshot)]}
+        return await asyncio.to_thread(_difference, store, snapshot)
 
 
 def _add_changes(router: APIRouter, parts: Parts) -> None:
@@ -108,6 +115,12 @@ def _add_changes(router: APIRouter, parts: Parts) -> None:
         """Drop the candidate; without one, go back to the snapshot before."""
         _admin(parts, request)
         return _plain(await asyncio.to_thread(rollouts.roll_back, number))
+
+
+def _difference(store: SnapshotStore, snapshot: Snapshot) -> dict[str, Any]:
+    state = store.desired()
+    active = read_snapshot(store.get(state.active).yaml) if state.active else None
+    return {"active": state.active, "changes": [dataclasses.asdict(change) for change in diff(active, snapshot)]}
 
 
 def _plain(record: msgspec.Struct | Desired) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from fastapi import APIRouter, Response
 ADDRESSES = {
     "": "index.html",
     "cases": "cases.html",
-    **{name: name for name in ("page.css", "cases.css", "service.js", "page.js", "boxes.js", "cases.js")},
+    "versions": "versions.html",
+    **{name: name for name in ("page.css", "cases.css", "versions.css")},
+    **{name: name for name in ("service.js", "page.js", "boxes.js", "cases.js", "versions.js")},
 }
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 #: The pages load nothing from elsewhere, send nothing elsewhere, and are shown in nobody's frame.

@@ -11,7 +11,7 @@ import pytest
 from gpupool_ocr.jobs.redis_link import connect
 from gpupool_ocr.rollouts.desired import Desired, applied, promoted, rolled_back
 from gpupool_ocr.rollouts.redis_store import RedisBeats, RedisSnapshots
-from gpupool_ocr.rollouts.store import FolderStore, SnapshotStore
+from gpupool_ocr.rollouts.store import Entry, FolderStore, SnapshotStore
 from gpupool_ocr.service.heartbeats import Beat
 from gpupool_wire.errors import Conflict, NotFound, UsageError
 
@@ -64,7 +64,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SnapshotSt
 
 
 def test_snapshots_get_numbers_and_stay(store: SnapshotStore) -> None:
-    numbers = [store.add(yaml=f"note: {n}\n", note='with "number":0 in it', by="me", at=float(n)) for n in range(3)]
+    numbers = [store.add(Entry(yaml=f"note: {n}\n", note='with "number":0 in it', by="me", at=float(n))) for n in range(3)]
     assert numbers == [1, 2, 3]
     assert [entry.number for entry in store.history()] == [3, 2, 1]
     assert (store.get(2).yaml, store.get(2).note) == ("note: 1\n", 'with "number":0 in it')

@@ -22,7 +22,7 @@ from gpupool_ocr.local import LocalFactory
 from gpupool_ocr.plans.reading import default_snapshot, write_snapshot
 from gpupool_ocr.plans.spec import CasesSpec, GoldenSpec, PlanSpec, Snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied
-from gpupool_ocr.rollouts.store import FolderStore
+from gpupool_ocr.rollouts.store import Entry, FolderStore
 from gpupool_ocr.service.app import make_app
 from gpupool_ocr.service.instance import open_instance
 from gpupool_ocr.service.parts import Parts
@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def parts(snapshot: Snapshot, home: Path) -> Iterator[Parts]:
     store = FolderStore(home / "snapshots")
-    number = store.add(yaml=write_snapshot(snapshot), note="", by="test", at=0.0)
+    number = store.add(Entry(yaml=write_snapshot(snapshot), note="", by="test", at=0.0))
     store.set_desired(applied(Desired(), number))
     settings = Settings(folder=home / "snapshots", log=home / "log", pages=2, max_pages=20)
     with open_instance(settings, LocalFactory()) as parts:
@@ -107,7 +107,7 @@ def keeping_parts(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) 
     algorithms = [entry, msgspec.structs.replace(entry, tid="off", plan="off")]
     store = FolderStore(home / "snapshots")
     yaml = write_snapshot(msgspec.structs.replace(snapshot, plans=plans, algorithms=algorithms))
-    store.set_desired(applied(Desired(), store.add(yaml=yaml, note="", by="test", at=0.0)))
+    store.set_desired(applied(Desired(), store.add(Entry(yaml=yaml, note="", by="test", at=0.0))))
     rights = {"private": "keeps_cases: false", "clerk": "cases_of: [shop]", "shop": "is_admin: true", "other": "per_minute: 600"}
     (home / "tenants.yaml").write_text(
         "tenants:\n"

@@ -16,6 +16,7 @@ from gpupool_ocr.plans.reading import write_snapshot
 from gpupool_ocr.plans.spec import Snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied
 from gpupool_ocr.rollouts.redis_store import RedisSnapshots
+from gpupool_ocr.rollouts.store import Entry
 
 pytestmark = pytest.mark.system
 
@@ -31,7 +32,7 @@ def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> None:
 def instances(redis_url: str, snapshot: Snapshot) -> Iterator[list[tuple[subprocess.Popen[str], str]]]:
     client = connect(redis_url)
     store = RedisSnapshots(client)
-    store.set_desired(applied(Desired(), store.add(yaml=write_snapshot(snapshot), note="", by="test", at=0.0)))
+    store.set_desired(applied(Desired(), store.add(Entry(yaml=write_snapshot(snapshot), note="", by="test", at=0.0))))
     client.close()
     command = [sys.executable, "-m", "gpupool", "ocr", "serve", "--local", "--port", "0", "--redis", redis_url, "--pages", "1"]
     started: list[tuple[subprocess.Popen[str], str]] = []
