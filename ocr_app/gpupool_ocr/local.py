@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from gpupool_ocr.sessions import Session
+from gpupool_ocr.sessions import HeldSlice, Session, SliceWish
 from gpupool_wire.errors import UsageError
 
 
@@ -18,3 +18,7 @@ class LocalFactory:
         except ImportError as error:
             raise UsageError("reading in this process needs ONNX Runtime: install gpupool[cpu]") from error
         return cast(Session, onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]))
+
+    def hold(self, wish: SliceWish) -> HeldSlice:
+        """Refuse: there is no pool. Raises UsageError."""
+        raise UsageError(f"{wish.label} asks for a slice of the pool, and models run in this process: start without --local")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -37,3 +38,35 @@ class SessionFactory(Protocol):
 
     def open(self, model: bytes) -> Session:
         """Return a session on an ONNX model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceWish:
+    """What is asked of the pool for one slice."""
+
+    #: For people.
+    label: str
+    #: Per cent of a device.
+    compute: int
+    #: A text such as "2GiB".
+    memory: str
+    #: Labels of device or node, and GPU models of which it must be one.
+    labels: Mapping[str, str] = field(default_factory=dict)
+    gpus: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldSlice:
+    """A slice of the pool, ours until it is released."""
+
+    factory: SessionFactory
+    #: Where it is, for people: node, device, id.
+    where: str
+    release: Callable[[], None]
+
+
+class SliceSource(SessionFactory, Protocol):
+    """Opens models on a slice of its own, and holds further slices."""
+
+    def hold(self, wish: SliceWish) -> HeldSlice:
+        """Return a slice. Raises UsageError where there is no pool, SliceRefused where it does not fit."""

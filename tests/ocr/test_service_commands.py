@@ -39,6 +39,7 @@ class Service(BaseHTTPRequestHandler):
                     "releases": [1],
                     "lacks": [2],
                     "problems": {"2": "no such file"},
+                    "slices": {"slice readers 1: 50 % and 2GiB": "n1/gpu0, slice s7"},
                 }
             ],
         },
@@ -118,6 +119,7 @@ def test_a_dry_run_changes_nothing(url: str, file: str) -> None:
         (["history"], "first"),
         (["status"], "1 of 4 at work, releases 1, lacks 2"),
         (["status"], "snapshot 2 cannot be opened: no such file"),
+        (["status"], "slice readers 1: 50 % and 2GiB is on n1/gpu0, slice s7"),
     ],
 )
 def test_commands_say_in_a_line_what_is(url: str, words: list[str], says: str) -> None:

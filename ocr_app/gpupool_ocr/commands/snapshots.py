@@ -105,6 +105,8 @@ def status(url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> 
         typer.echo(
             f"{beat['instance']:<32} pid {beat['pid']}  {beat['busy']} of {beat['threads']} at work, releases {releases}{lacks}"
         )
+        for slice_, where in beat.get("slices", {}).items():
+            typer.echo(f"    {slice_} is on {where}")
         for number, why in beat["problems"].items():
             typer.echo(f"    snapshot {number} cannot be opened: {why}")
 

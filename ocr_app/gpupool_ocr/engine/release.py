@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
@@ -18,10 +17,12 @@ from gpupool_ocr.engine.choosing import StepLimits
 from gpupool_ocr.engine.lanes import BoundStep, Lanes, Watcher
 from gpupool_ocr.engine.model_files import ModelFile, load_model
 from gpupool_ocr.engine.running import BoundPlan
+from gpupool_ocr.engine.shelf import Part, Shelf
+from gpupool_ocr.engine.spreading import Spread
 from gpupool_ocr.plans.resolve import Plan, find_algorithm, resolve_all
-from gpupool_ocr.plans.spec import PluginSpec, Snapshot, StepSpec
+from gpupool_ocr.plans.spec import PluginSpec, SlicesSpec, Snapshot, StepSpec
 from gpupool_ocr.plugins.process import PluginGroup
-from gpupool_ocr.sessions import Session, SessionFactory
+from gpupool_ocr.sessions import HeldSlice, Session, SessionFactory, SliceSource, SliceWish
 from gpupool_ocr.steps.plugin import PluginStep
 from gpupool_ocr.steps.reading import Detect, Order, Orient, Recognize, Reread
 from gpupool_ocr.steps.step import Step
@@ -47,25 +48,25 @@ class Release:
         return self.plans[entry.bid, entry.tid]
 
 
-@dataclass(slots=True)
-class _Part:
-    """A model or plug-in that is open, and the releases that hold it."""
-
-    thing: Any
-    close: Callable[[], None]
-    holders: set[int] = field(default_factory=set)
-
-
 class Workshop:
     """Opens models and plug-ins once, however many releases and pages use them. Thread-safe."""
 
     def __init__(
-        self, *, gpu: SessionFactory, host: SessionFactory, device: Lanes, cores: Lanes, watcher: Watcher | None = None
+        self,
+        *,
+        gpu: SliceSource,
+        host: SessionFactory,
+        device: Lanes,
+        cores: Lanes,
+        watcher: Watcher | None = None,
+        pages_wait: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._factories = {"gpu": gpu, "host": host}
+        self._pool = gpu
+        self._factories: dict[str, SessionFactory] = {"gpu": gpu, "host": host}
         self._lanes = {"gpu": device, "host": cores}
         self._watcher = watcher
-        self._parts: dict[str, _Part] = {}
+        self._pages_wait = pages_wait
+        self._shelf = Shelf()
         self._groups: dict[str, PluginGroup] = {}
         self._keys = itertools.count(1)
         self._lock = threading.Lock()
@@ -73,12 +74,17 @@ class Workshop:
     @property
     def parts(self) -> dict[str, list[int]]:
         """What is open, and which releases hold it."""
-        return {key: sorted(part.holders) for key, part in list(self._parts.items())}
+        return self._shelf.holders
 
     @property
     def plugins(self) -> list[PluginGroup]:
         """The plug-ins that run."""
         return list(self._groups.values())
+
+    @property
+    def slices(self) -> dict[str, str]:
+        """The slices that snapshots asked for, and where each is."""
+        return {key: thing.where for key, thing in self._shelf.things.items() if isinstance(thing, HeldSlice)}
 
     def build(self, number: int, snapshot: Snapshot) -> Release:
         """Return a release with everything open. Raises PlanError, ModelError, PluginError; what it opened is closed then."""
@@ -87,20 +93,19 @@ class Workshop:
             try:
                 plans = {who: self._bind(key, number, snapshot, plan) for who, plan in resolve_all(snapshot).items()}
             except BaseException:
-                self._let_go(key)
+                self._shelf.let_go(key)
                 raise
             return Release(number, key, snapshot, plans)
 
     def retire(self, key: int) -> None:
         """Close what only the release of this key held."""
         with self._lock:
-            self._let_go(key)
+            self._shelf.let_go(key)
 
     def close(self) -> None:
         """Close everything."""
         with self._lock:
-            for key in {holder for part in self._parts.values() for holder in part.holders}:
-                self._let_go(key)
+            self._shelf.clear()
 
     def _bind(self, key: int, number: int, snapshot: Snapshot, plan: Plan) -> BoundPlan:
         steps: dict[str, BoundStep] = {}
@@ -138,26 +143,48 @@ class Workshop:
             return Order(), self._lanes["host"], "order"
         file = load_model(spec.model, snapshot.models[spec.model])
         versions[spec.model] = file.version
-        session = self._session(holder, spec.device, file)
+        if spec.slices is not None:
+            session, lanes, identity = self._spread(holder, spec.slices, snapshot.slices[spec.slices], file)
+            return _OF_MODELS[spec.use](session), lanes, f"{identity}:{file.sha256}"
+        session = self._session(holder, spec.device, self._factories[spec.device], file)
         return _OF_MODELS[spec.use](session), self._lanes[spec.device], f"{spec.device}:{file.sha256}"
 
-    def _session(self, holder: int, device: str, file: ModelFile) -> Session:
-        key = f"{file.role} {file.version} on {device}, {file.sha256}"
-        if key not in self._parts:
-            # A session is closed when the last step that runs it is forgotten.
-            self._parts[key] = _Part(self._factories[device].open(file.content), lambda: None)
-        self._parts[key].holders.add(holder)
-        session: Session = self._parts[key].thing
+    def _session(self, holder: int, where: str, factory: SessionFactory, file: ModelFile) -> Session:
+        # A session is closed when the last step that runs it is forgotten.
+        key = f"{file.role} {file.version} on {where}, {file.sha256}"
+        session: Session = self._shelf.hold(holder, key, lambda: Part(factory.open(file.content), lambda: None))
         return session
+
+    def _spread(self, holder: int, name: str, spec: SlicesSpec, file: ModelFile) -> tuple[Session, Lanes, str]:
+        """Return a model on every slice of a group, and the group's lanes. A group that grows keeps the slices it has."""
+        size = f"{spec.compute} % and {spec.memory}" + "".join(f", {key}={value}" for key, value in spec.labels.items())
+        kind = f"{size}, {' or '.join(spec.gpus)}" if spec.gpus else size
+        replicas = []
+        for number in range(1, spec.replicas + 1):
+            key = f"slice {name} {number}: {kind}"
+            held: HeldSlice = self._shelf.hold(holder, key, lambda number=number: self._take(name, number, spec))  # type: ignore[misc]
+            replicas.append(self._session(holder, key, held.factory, file))
+        threads = spec.replicas * spec.lanes
+        key = f"lanes of {spec.replicas} slices {name}: {kind}, {spec.lanes} each"
+        lanes: Lanes = self._shelf.hold(holder, key, lambda: self._more_lanes(name, threads))
+        return Spread(replicas), lanes, key
+
+    def _take(self, name: str, number: int, spec: SlicesSpec) -> Part:
+        label = f"ocr-{name}-{number}"
+        wish = SliceWish(label=label, compute=spec.compute, memory=spec.memory, labels=spec.labels, gpus=spec.gpus)
+        held = self._pool.hold(wish)
+        return Part(held, held.release)
+
+    def _more_lanes(self, name: str, threads: int) -> Part:
+        lanes = Lanes(f"slices-{name}", threads, pages_wait=self._pages_wait, watcher=self._watcher)
+        return Part(lanes, lanes.close)
 
     def _plugin(self, holder: int, name: str, spec: PluginSpec, replicas: int) -> tuple[PluginGroup, Lanes, str]:
         key = f"plug-in {name} x{replicas} {msgspec.json.encode(spec).decode()}"
-        if key not in self._parts:
-            self._parts[key] = self._start_plugin(key, name, spec, replicas)
-        self._parts[key].holders.add(holder)
-        return *self._parts[key].thing, key
+        group, lanes = self._shelf.hold(holder, key, lambda: self._start_plugin(key, name, spec, replicas))
+        return group, lanes, key
 
-    def _start_plugin(self, key: str, name: str, spec: PluginSpec, replicas: int) -> _Part:
+    def _start_plugin(self, key: str, name: str, spec: PluginSpec, replicas: int) -> Part:
         group = PluginGroup(name, spec, replicas)
         try:
             group.warm()
@@ -172,11 +199,4 @@ class Workshop:
             lanes.close()
             group.stop()
 
-        return _Part((group, lanes), close)
-
-    def _let_go(self, holder: int) -> None:
-        for key, part in list(self._parts.items()):
-            part.holders.discard(holder)
-            if not part.holders:
-                del self._parts[key]
-                part.close()
+        return Part((group, lanes), close)

@@ -33,7 +33,7 @@ Told = Callable[[Job, Outcome], None]
 
 
 class Workers:
-    """So many threads on one board."""
+    """So many threads on one board, which may be changed while they work."""
 
     def __init__(
         self, board: Board, reads: Reads, refuses: Refuses, threads: int, *, told: Told = lambda job, outcome: None
@@ -45,11 +45,12 @@ class Workers:
         self._stopping = threading.Event()
         self._taken: dict[str, Taken] = {}
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, name=f"ocr-page-{n}", daemon=True) for n in range(threads)]
+        self._wanted = threads
+        self._threads: dict[int, threading.Thread] = {}
         self._renewer = threading.Thread(target=self._renew, name="ocr-renew", daemon=True)
 
     def __repr__(self) -> str:
-        return f"<Workers: {len(self._taken)} of {len(self._threads)} at work>"
+        return f"<Workers: {len(self._taken)} of {self._wanted} at work>"
 
     @property
     def busy(self) -> int:
@@ -59,20 +60,33 @@ class Workers:
     @property
     def threads(self) -> int:
         """How many jobs can be read at the same time."""
-        return len(self._threads)
+        return self._wanted
 
     def start(self) -> None:
         """Begin to take jobs."""
-        for thread in [*self._threads, self._renewer]:
-            thread.start()
+        self._renewer.start()
+        self.resize(self._wanted)
+
+    def resize(self, threads: int) -> None:
+        """Take so many jobs at the same time from now on; a thread too many ends behind the job in its hands."""
+        with self._lock:
+            self._wanted = threads
+            if not self._renewer.is_alive():
+                return  # start() will
+            for number in range(threads):
+                if number not in self._threads:
+                    thread = threading.Thread(target=self._run, args=(number,), name=f"ocr-page-{number}", daemon=True)
+                    self._threads[number] = thread
+                    thread.start()
 
     def stop(self, timeout_s: float) -> None:
         """Take no more jobs, and wait for those at work; what is not finished in time goes back to the board."""
         self._stopping.set()
         deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
             left = list(self._taken.values())
         for taken in left:
@@ -81,8 +95,15 @@ class Workers:
             except QueueAway:
                 return  # another worker claims it when this one has been silent for long enough
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+    def _goes_on(self, number: int) -> bool:
+        with self._lock:
+            if number < self._wanted:
+                return not self._stopping.is_set()
+            del self._threads[number]
+            return False
+
+    def _run(self, number: int) -> None:
+        while self._goes_on(number):
             try:
                 taken = self._board.take(TAKE_S)
             except QueueAway:

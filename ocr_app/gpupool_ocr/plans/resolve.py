@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import msgspec
 from gpupool_ocr.plans.graph import Graph, PlanError, make_graph
 from gpupool_ocr.plans.kinds import KINDS
 from gpupool_ocr.plans.spec import ANYBODY, AlgorithmSpec, CasesSpec, Snapshot, StepOverride, StepSpec
-from gpupool_wire.errors import NotFound
+from gpupool_wire.errors import NotFound, UsageError
+from gpupool_wire.units import parse_memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,21 @@ def resolve_all(snapshot: Snapshot) -> dict[tuple[str, str], Plan]:
             make_graph(name, plan.steps)
             for step_name, step in plan.steps.items():
                 _check_step(snapshot, name, step_name, step)
+    _check_slices(snapshot, plans.values())
     return plans
+
+
+def _check_slices(snapshot: Snapshot, plans: Iterable[Plan]) -> None:
+    """Refuse slices that no step of any plan would run on: what a snapshot names is held, and used."""
+    for name, spec in snapshot.slices.items():
+        try:
+            parse_memory(spec.memory)
+        except UsageError as error:
+            raise PlanError(f"slices {name!r}: {error}") from error
+    used = {step.slices for plan in plans for step in plan.steps.values()}
+    for name in snapshot.slices:
+        if name not in used:
+            raise PlanError(f"slices {name!r} are used by no step: name them in one (`slices: {name}`), or leave them out")
 
 
 def _merged(step: StepSpec, override: StepOverride | None) -> StepSpec:
@@ -96,6 +111,10 @@ def _check_step(snapshot: Snapshot, plan: str, name: str, step: StepSpec) -> Non
             raise PlanError(f"{where} ({step.use}) runs no {what}: leave out {what} {given!r}")
         if given is not None and given not in known:
             raise PlanError(f"{where} wants {what} {given!r}; there are {', '.join(known) or 'none'}")
+    if step.slices is not None and (kind.role is None or step.device == "host"):
+        raise PlanError(f"{where} ({step.use}, device {step.device}) runs no model on a slice: leave out slices {step.slices!r}")
+    if step.slices is not None and step.slices not in snapshot.slices:
+        raise PlanError(f"{where} wants slices {step.slices!r}; there are {', '.join(snapshot.slices) or 'none'}")
     if step.model is not None and snapshot.models[step.model].role != kind.role:
         raise PlanError(
             f"{where} ({step.use}) runs a {kind.role} model; {step.model!r} is a {snapshot.models[step.model].role} model"

@@ -52,6 +52,20 @@ class PluginSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     options: dict[str, Any] = {}
 
 
+class SlicesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of equal slices of the pool that steps run on. Every instance holds them, each with its own copy of the weights."""
+
+    replicas: Replicas = 1
+    #: Of each: per cent of a device, and memory.
+    compute: Annotated[int, Meta(ge=1, le=100)] = 100
+    memory: str = "2GiB"
+    #: Labels of device or node, and GPU models of which it must be one.
+    labels: dict[str, str] = {}
+    gpus: list[str] = []
+    #: Calls at the same time on each: one is executed while the other travels.
+    lanes: Annotated[int, Meta(ge=1, le=16)] = 2
+
+
 class StepSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One step of a plan."""
 
@@ -63,6 +77,8 @@ class StepSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     after: list[str] | None = None
     #: "gpu" runs the model on the slice, "host" on this machine's CPU.
     device: Device = "gpu"
+    #: The group of slices it runs on; left out, the slice that the service was started with.
+    slices: str | None = None
     #: How many calls of it run at the same time, over all pages; left out, as many as there are lanes.
     replicas: Replicas | None = None
     #: Up to so many calls of equal shape, of whatever pages, travel as one.
@@ -78,6 +94,7 @@ class StepOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     model: str | UnsetType | None = UNSET
     plugin: str | UnsetType | None = UNSET
     device: Device | UnsetType = UNSET
+    slices: str | UnsetType | None = UNSET
     replicas: Replicas | UnsetType = UNSET
     batch: Replicas | UnsetType = UNSET
     on_error: OnError | UnsetType = UNSET
@@ -126,6 +143,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plans: dict[Name, PlanSpec]
     algorithms: list[AlgorithmSpec]
     plugins: dict[Name, PluginSpec] = {}
+    slices: dict[Name, SlicesSpec] = {}
+    #: Documents that each instance reads at the same time; left out, what it was started with.
+    workers: Replicas | None = None
     golden: GoldenSpec = GoldenSpec()
     #: A word for people, shown in the history.
     note: str = ""

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from gpupool_ocr.engine.release import Release, Workshop
 from gpupool_ocr.engine.router import Router, Routing
@@ -31,8 +32,16 @@ RETRY_S = 15.0
 class Rollouts:
     """Changes the desired state, and follows it. Thread-safe."""
 
-    def __init__(self, store: SnapshotStore, workshop: Workshop, router: Router) -> None:
+    def __init__(
+        self,
+        store: SnapshotStore,
+        workshop: Workshop,
+        router: Router,
+        *,
+        resizes: Callable[[int | None], None] = lambda workers: None,
+    ) -> None:
         self._store = store
+        self._resizes = resizes
         self._workshop = workshop
         self._router = router
         self._built: dict[int, Release] = {}
@@ -123,6 +132,7 @@ class Rollouts:
             if active is None:
                 return  # the present routing stays; the next look tries again
             self._router.set(Routing(active=active, candidate=candidate, percent=state.percent, shadow=state.shadow))
+            self._resizes(active.snapshot.workers)
             if state.candidate is None or candidate is not None:
                 self._followed = state.revision
             for number in self._built.keys() - {state.active, state.candidate}:

@@ -32,6 +32,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     problems: dict[int, str] = {}
     #: Revision of the desired state that it follows.
     revision: int = -1
+    #: Slices of the pool that its snapshots asked for, and where each is.
+    slices: dict[str, str] = {}
 
 
 class BeatStore(Protocol):

@@ -34,7 +34,7 @@ from gpupool_ocr.service.redaction import shaper
 from gpupool_ocr.service.request_log import RequestLog, open_file
 from gpupool_ocr.service.settings import Settings
 from gpupool_ocr.service.tenants import Tenants, read_tenants
-from gpupool_ocr.sessions import SessionFactory
+from gpupool_ocr.sessions import SliceSource
 
 #: A stop waits so long for the documents at work.
 STOPPING_S = 20.0
@@ -62,7 +62,7 @@ def open_stores(settings: Settings, instance: str) -> Stores:
 
 
 @contextmanager
-def open_instance(settings: Settings, factory: SessionFactory) -> Iterator[Parts]:
+def open_instance(settings: Settings, factory: SliceSource) -> Iterator[Parts]:
     """Hold a running instance. Models run where `factory` opens them. Raises UsageError, and what opening the snapshot raises."""
     settings.check()
     instance = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
@@ -79,7 +79,7 @@ def open_instance(settings: Settings, factory: SessionFactory) -> Iterator[Parts
         yield parts
 
 
-def _put_together(stack: ExitStack, settings: Settings, factory: SessionFactory, stores: Stores, instance: str) -> Parts:
+def _put_together(stack: ExitStack, settings: Settings, factory: SliceSource, stores: Stores, instance: str) -> Parts:
     """Return the parts of an instance, none of them at work yet; `stack` closes them in the reverse order."""
     meters = Meters()
     device, workshop = _engine(stack, settings, factory, stores.board, meters)
@@ -98,9 +98,9 @@ def _put_together(stack: ExitStack, settings: Settings, factory: SessionFactory,
     stack.callback(reader.close)
     callbacks = Callbacks(settings.fetcher(), counts=lambda result: meters.callbacks.labels(result).inc())
     stack.callback(callbacks.close)
-    rollouts = Rollouts(stores.snapshots, workshop, router)
-    stack.callback(rollouts.stop)
     workers = Workers(stores.board, reader.read, reader.refuse, settings.pages, told=callbacks.send)
+    rollouts = Rollouts(stores.snapshots, workshop, router, resizes=lambda wanted: workers.resize(wanted or settings.pages))
+    stack.callback(rollouts.stop)
     return Parts(
         instance=instance,
         board=stores.board,
@@ -113,27 +113,29 @@ def _put_together(stack: ExitStack, settings: Settings, factory: SessionFactory,
         meters=meters,
         log=log,
         keeper=keeper,
-        heartbeats=Heartbeats(stores.beats, lambda: _beat(instance, workers, router, rollouts)),
+        heartbeats=Heartbeats(stores.beats, lambda: _beat(instance, workers, router, rollouts, workshop)),
         fetcher=settings.fetcher(),
         tenants=Tenants(read_tenants(settings.tenants) if settings.tenants else None),
         wait_s=settings.wait_s,
     )
 
 
-def _engine(
-    stack: ExitStack, settings: Settings, factory: SessionFactory, board: Board, meters: Meters
-) -> tuple[Lanes, Workshop]:
+def _engine(stack: ExitStack, settings: Settings, factory: SliceSource, board: Board, meters: Meters) -> tuple[Lanes, Workshop]:
     """Return the lanes of the device, and what opens models and plug-ins."""
-    device = Lanes("gpu", settings.lanes, pages_wait=lambda: board.waiting > 0, watcher=meters)
+
+    def pages_wait() -> bool:
+        return board.waiting > 0
+
+    device = Lanes("gpu", settings.lanes, pages_wait=pages_wait, watcher=meters)
     stack.callback(device.close)
     cores = Lanes("host", settings.lanes, watcher=meters)
     stack.callback(cores.close)
-    workshop = Workshop(gpu=factory, host=LocalFactory(), device=device, cores=cores, watcher=meters)
+    workshop = Workshop(gpu=factory, host=LocalFactory(), device=device, cores=cores, watcher=meters, pages_wait=pages_wait)
     stack.callback(workshop.close)
     return device, workshop
 
 
-def _beat(instance: str, workers: Workers, router: Router, rollouts: Rollouts) -> Beat:
+def _beat(instance: str, workers: Workers, router: Router, rollouts: Rollouts, workshop: Workshop) -> Beat:
     routing = router.routing
     releases = [release.number for release in (routing.active, routing.candidate) if release] if routing else []
     return Beat(
@@ -146,6 +148,7 @@ def _beat(instance: str, workers: Workers, router: Router, rollouts: Rollouts) -
         releases=releases,
         problems=rollouts.problems,
         revision=rollouts.revision,
+        slices=workshop.slices,
     )
 
 

@@ -13,7 +13,7 @@ from gpupool_ocr.local import LocalFactory
 from gpupool_ocr.pool import pool_factory
 from gpupool_ocr.service.instance import open_instance
 from gpupool_ocr.service.settings import Settings
-from gpupool_ocr.sessions import SessionFactory
+from gpupool_ocr.sessions import SliceSource
 from gpupool_wire.errors import UsageError
 from gpupool_wire.units import parse_compute
 
@@ -31,7 +31,7 @@ class Place:
     memory: str = "2GiB"
     local: bool = False
 
-    def factory(self) -> AbstractContextManager[SessionFactory]:
+    def factory(self) -> AbstractContextManager[SliceSource]:
         """Hold a slice, or nothing where the models run here."""
         return (
             nullcontext(LocalFactory()) if self.local else pool_factory(compute=parse_compute(self.compute), memory=self.memory)

@@ -215,3 +215,31 @@ def test_answers_outlive_a_redis_that_is_gone_for_a_while(server, redis_url: str
     eventually(lambda: heard == [DONE])
     workers.stop(5)
     board.close()
+
+
+def test_the_number_of_workers_is_changed_while_they_work() -> None:
+    board, going = EmbeddedBoard(), threading.Event()
+    reading: set[str] = set()
+
+    def read(taken: Taken) -> Outcome:
+        reading.add(taken.job.id)
+        assert going.wait(20)
+        reading.discard(taken.job.id)
+        return DONE
+
+    workers = Workers(board, read, lambda taken, why: DONE, 1)
+    for number in range(8):
+        board.submit(job(f"j{number}"), b"")
+    workers.start()
+    eventually(lambda: len(reading) == 1)
+    workers.resize(3)
+    eventually(lambda: len(reading) == workers.busy == workers.threads == 3)
+    workers.resize(1)
+    going.set()
+    eventually(lambda: all((view := board.find(f"j{n}", "t")) and view.state == "done" for n in range(8)))
+    eventually(lambda: sum(thread.name.startswith("ocr-page-") for thread in threading.enumerate()) == 1)
+    workers.resize(2)
+    board.submit(job("last"), b"")
+    eventually(lambda: (view := board.find("last", "t")) is not None and view.state == "done")
+    workers.stop(5)
+    assert not any(thread.name.startswith("ocr-page-") for thread in threading.enumerate())

@@ -50,9 +50,10 @@ function golden(one) {
 
 function instance(one) {
   const problems = Object.entries(one.problems).map(([number, why]) => make("small", {}, make("span", { class: "bad" }, `snapshot ${number} cannot be opened: ${why}`)));
+  const slices = Object.entries(one.slices).map(([name, where]) => make("small", {}, `${name}, on ${where}`));
   const lacks = one.lacks.length ? [make("small", {}, `lacks ${one.lacks.join(", ")}`)] : [];
   return make("tr", {}, make("td", {}, one.instance), make("td", {}, `${one.host}, pid ${one.pid}`), make("td", {}, `${one.busy} of ${one.threads}`),
-    make("td", {}, one.releases.map((number) => `snapshot ${number}`).join(", ") || "none", ...lacks, ...problems),
+    make("td", {}, one.releases.map((number) => `snapshot ${number}`).join(", ") || "none", ...lacks, ...slices, ...problems),
     make("td", {}, one.revision === desired.revision ? "yes" : `revision ${one.revision} of ${desired.revision}`));
 }
 
