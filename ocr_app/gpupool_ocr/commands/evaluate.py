@@ -21,7 +21,7 @@ def evaluate(
     keys: Annotated[Path | None, typer.Option(help="Where the fields lie as NAME.json, if not in the labels.")] = None,
     version: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=packaged, NAME=PATH.onnx (a recogniser) or NAME=PATH.jsonl (read before); up to two."),
+        typer.Option(help="NAME=packaged, rapidocr, PATH.onnx (a recogniser) or PATH.jsonl (read before); up to two."),
     ] = None,
     rules: Annotated[Path | None, typer.Option(help="Rule files for fields, beside the packaged ones.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,

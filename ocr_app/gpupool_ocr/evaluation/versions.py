@@ -2,6 +2,7 @@
 
 NAME=packaged             the models of this package
 NAME=PATH.onnx            the same with this recogniser (`gpupool ocr tune` writes one)
+NAME=rapidocr             RapidOCR with its defaults, in this process: a reference that is given the same picture
 NAME=PATH.jsonl           the output of `gpupool ocr --json`, of any program or day
 """
 
@@ -16,13 +17,14 @@ from typing import Any
 
 from gpupool_ocr.fields.geometry import TextLine
 from gpupool_ocr.models import packaged_models, with_recognizer
-from gpupool_ocr.pages import load_pages
+from gpupool_ocr.pages import Image, load_pages
 from gpupool_ocr.pipeline import Pipeline
 from gpupool_ocr.sessions import SessionFactory
 from gpupool_ocr.synthesis.dataset import Example
 from gpupool_wire.errors import UsageError
 
 PACKAGED = "packaged"
+RAPIDOCR = "rapidocr"
 
 
 class BadVersion(UsageError):
@@ -57,24 +59,48 @@ def open_version(text: str, factory: Callable[[], SessionFactory]) -> Version:
     """Return a version; `factory` is asked for sessions where models are to be opened. Raises BadVersion."""
     name, source = parse_version(text)
     path = Path(source)
+    if source == RAPIDOCR:
+        return Version(name, _timed(_rapidocr()))
     if source != PACKAGED and not path.is_file():
-        raise BadVersion(f"version {text!r}: {source} is neither `{PACKAGED}` nor a file")
+        raise BadVersion(f"version {text!r}: {source} is neither `{PACKAGED}`, `{RAPIDOCR}` nor a file")
     if path.suffix == ".jsonl":
         return Version(name, _recorded(path))
     models = packaged_models() if source == PACKAGED else with_recognizer(path.read_bytes(), source)
-    return Version(name, _pipeline(Pipeline(factory(), models)))
+    return Version(name, _timed(_pipeline(Pipeline(factory(), models))))
 
 
-def _pipeline(pipeline: Pipeline) -> Callable[[Example], Read]:
+def _timed(lines_of: Callable[[Image], list[TextLine]]) -> Callable[[Example], Read]:
+    """Return a reader of labelled pages; the time is that of reading alone, decoding the file left out."""
+
     def read(example: Example) -> Read:
         image = next(load_pages(example.image)).image
         example.check_size(image.shape[1], image.shape[0])
         start = time.perf_counter()
-        lines = pipeline.read(image).lines
-        spent_ms = 1000 * (time.perf_counter() - start)
-        return Read(lines=[TextLine.of(line.quad.tolist(), line.text, line.score) for line in lines], latency_ms=spent_ms)
+        lines = lines_of(image)
+        return Read(lines=lines, latency_ms=1000 * (time.perf_counter() - start))
 
     return read
+
+
+def _pipeline(pipeline: Pipeline) -> Callable[[Image], list[TextLine]]:
+    return lambda image: [TextLine.of(line.quad.tolist(), line.text, line.score) for line in pipeline.read(image).lines]
+
+
+def _rapidocr() -> Callable[[Image], list[TextLine]]:
+    from rapidocr import RapidOCR
+
+    engine = RapidOCR()
+
+    def lines(image: Image) -> list[TextLine]:
+        found = engine(image)
+        if found.boxes is None:
+            return []
+        return [
+            TextLine.of(box, text, float(score))
+            for box, text, score in zip(found.boxes.tolist(), found.txts, found.scores, strict=True)
+        ]
+
+    return lines
 
 
 def _recorded(path: Path) -> Callable[[Example], Read]:

@@ -84,10 +84,24 @@ def test_models_are_run_on_labelled_pages(tmp_path: Path) -> None:
     assert figures["field F1"]["versions"][0]["value"] > 0.9
 
 
+def test_rapidocr_reads_the_same_pages_beside_the_packaged_models(tmp_path: Path) -> None:
+    page = samples.paths()[0]
+    shutil.copy(page, tmp_path)
+    polygon = [[0, 0], [9, 0], [9, 9], [0, 9]]
+    lines = [{"polygon": polygon, "text": text} for text in samples.texts_of(page)]
+    (tmp_path / f"{page.stem}.json").write_text(json.dumps({"lines": lines}))
+    found = json.loads(run(tmp_path, "--local", "--version", "rapidocr", "--version", "packaged", "--json").stdout)
+    assert found["versions"] == ["rapidocr", "packaged"]
+    theirs, ours = (version["value"] for version in found["figures"]["character recall"]["versions"])
+    assert theirs > 0.9
+    assert ours > 0.9
+    assert set(found["latency"]) == {"rapidocr", "packaged"}
+
+
 @pytest.mark.parametrize(
     ("versions", "complaint"),
     [
-        (["none.onnx"], "neither `packaged` nor a file"),
+        (["none.onnx"], "neither `packaged`, `rapidocr` nor a file"),
         (["packaged", "packaged"], "different names"),
         (["a=packaged", "b=packaged", "c=packaged"], "give one, or two"),
     ],
