@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 #: Opening the pool and models, and reading golden samples, on a small machine.
 READY_S = 90.0
@@ -60,17 +59,11 @@ class Service:
             self.process.wait()
             self.process = None
 
-    def rss_mib(self) -> float:
-        """Memory of the service and its children that is theirs alone (USS), in MiB."""
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
         assert self.process is not None
-        root = psutil.Process(self.process.pid)
-        total = 0
-        for process in [root, *root.children(recursive=True)]:
-            try:
-                total += process.memory_full_info().uss
-            except psutil.Error:
-                continue
-        return total / 2**20
+        return self.process.pid
 
     def metric(self, name: str) -> float:
         """One value of /metrics, without labels."""
