@@ -1,6 +1,6 @@
 """The recognition service against a plain FastAPI + RapidOCR service, on the same cores, in the same run.
 
-    python -m bench.ocr_service [--callers 1 8 32] [--requests N] [--rounds N] [--by-characters PAGES] [--one-at-a-time]
+    python -m bench.ocr_service [--callers 1 8 32] [--requests N] [--rounds N] [--by-characters PAGES] [--length CLASS] [--one-at-a-time]
 
 Closed loop: each caller posts the next page when it has its answer. Contenders take turns within a round. `--one-at-a-time` adds
 our own service reading one document after the other: what overlapping pages on the device gains.
@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 
 from bench.ocr_held import Holdings, Peak
-from bench.ocr_lengths import DATA, pages_by_class
+from bench.ocr_lengths import CLASSES, DATA, pages_by_class
 from bench.ocr_load import Answered, Service, free_port, load, percentile, post
 
 PLAIN = Path(__file__).parent / "programs/plain_service.py"
@@ -148,14 +148,17 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=0, help="a round and contender; 0 for three a caller")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--by-characters", type=int, default=0, metavar="PAGES", help="so many pages of each class of length")
+    parser.add_argument("--length", choices=CLASSES, help="pages of so many characters in place of receipts")
     parser.add_argument("--one-at-a-time", action="store_true")
     parser.add_argument("--local", action="store_true", help="our models in the service's process instead of the pool")
     parser.add_argument("--engines", type=int, nargs="*", default=[1])
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no service is left behind
-    pages = sorted((DATA / "receipts/img").glob("*.jpg"))
     with tempfile.TemporaryDirectory() as temporary:
         folder, local = Path(temporary), ["--local"] if arguments.local else []
+        pages = sorted((DATA / "receipts/img").glob("*.jpg"))
+        if arguments.length:
+            pages = pages_by_class(folder, len(pages))[arguments.length]
         services = [plain(engines) for engines in arguments.engines] + [ours(folder, "gpupool ocr serve", *local)]
         if arguments.one_at_a_time:
             services.append(ours(folder, "ours, one at a time", "--pages", "1", *local))
@@ -165,7 +168,8 @@ def main() -> None:
                 with httpx.Client(trust_env=False) as client:
                     for page in pages[:2]:
                         post(client, service.url + service.path, page)
-            print(f"{os.cpu_count()} cores; pages are receipts; callers in a closed loop\n")
+            what = f"pages of {arguments.length} characters" if arguments.length else "receipts"
+            print(f"{os.cpu_count()} cores; {what}; callers in a closed loop\n")
             if arguments.by_characters:
                 by_characters(services, folder, arguments.by_characters)
             for callers in arguments.callers:

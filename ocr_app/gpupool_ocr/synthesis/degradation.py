@@ -60,7 +60,7 @@ def faded(image: Image, strength: float, _: Generator) -> Image:
     return _u8(top - (top - image) * (1 - 0.85 * strength))
 
 
-#: In the order in which they happen. Perspective comes before all of them.
+#: In the order in which they happen, behind MOVES.
 DEGRADATIONS: Mapping[str, Callable[[Image, float, Generator], Image]] = {
     "faded": faded,
     "shadow": shadow,
@@ -69,7 +69,32 @@ DEGRADATIONS: Mapping[str, Callable[[Image, float, Generator], Image]] = {
     "noise": noise,
     "jpeg": jpeg,
 }
-PERSPECTIVE = "perspective"
+
+
+def turned(drawn: Drawn, strength: float, rng: Generator) -> Drawn:
+    """Laid down askew: turned by up to 15 degrees either way, at least by half of that, a desk around it."""
+    height, width = drawn.image.shape[:2]
+    angle = 15 * strength * rng.uniform(0.5, 1.0) * rng.choice([-1, 1])
+    matrix = np.vstack([cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0), [0, 0, 1]])
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    low, high = (bound(_moved(corners, matrix), 0) for bound in (np.min, np.max))
+    shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
+    return _laid(drawn, shift @ matrix, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1), rng)
+
+
+def photographed(drawn: Drawn, strength: float, rng: Generator) -> Drawn:
+    """As a camera sees it: corners moved by up to a tenth of the shorter side, a desk around it."""
+    height, width = drawn.image.shape[:2]
+    reach = 0.1 * strength * min(height, width)
+    margin = round(reach) + 2
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    target = corners + margin + rng.uniform(-reach, reach, (4, 2)).astype(np.float32)
+    return _laid(drawn, cv2.getPerspectiveTransform(corners, target), (width + 2 * margin, height + 2 * margin), rng)
+
+
+#: What moves the whole page, polygons with it, in the order in which it happens.
+MOVES: Mapping[str, Callable[[Drawn, float, Generator], Drawn]] = {"rotation": turned, "perspective": photographed}
+NAMES = (*MOVES, *DEGRADATIONS)
 
 
 def parse_degradations(text: str) -> dict[str, float]:
@@ -77,8 +102,8 @@ def parse_degradations(text: str) -> dict[str, float]:
     wanted: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, _, strength = part.partition("=")
-        if name not in {*DEGRADATIONS, PERSPECTIVE}:
-            raise UsageError(f"there is no degradation {name!r}; there are: {', '.join([PERSPECTIVE, *DEGRADATIONS])}")
+        if name not in NAMES:
+            raise UsageError(f"there is no degradation {name!r}; there are: {', '.join(NAMES)}")
         try:
             wanted[name] = float(strength or "0.3")
         except ValueError as error:
@@ -89,9 +114,10 @@ def parse_degradations(text: str) -> dict[str, float]:
 
 
 def degrade(drawn: Drawn, wanted: Mapping[str, float], rng: Generator) -> Drawn:
-    """Return a page after what is wanted of perspective and DEGRADATIONS happened to it, each up to its strength."""
-    if wanted.get(PERSPECTIVE):
-        drawn = _photographed(drawn, wanted[PERSPECTIVE], rng)
+    """Return a page after what is wanted of MOVES and DEGRADATIONS happened to it, each up to its strength."""
+    for name, move in MOVES.items():
+        if wanted.get(name):
+            drawn = move(drawn, wanted[name], rng)
     image = drawn.image
     for name, change in DEGRADATIONS.items():
         if wanted.get(name):
@@ -99,16 +125,9 @@ def degrade(drawn: Drawn, wanted: Mapping[str, float], rng: Generator) -> Drawn:
     return replace(drawn, image=image)
 
 
-def _photographed(drawn: Drawn, strength: float, rng: Generator) -> Drawn:
-    """Return a page as a camera sees it: corners moved by up to a tenth of the shorter side, a desk around it."""
-    height, width = drawn.image.shape[:2]
-    reach = 0.1 * strength * min(height, width)
-    margin = round(reach) + 2
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    target = corners + margin + rng.uniform(-reach, reach, (4, 2)).astype(np.float32)
-    matrix = cv2.getPerspectiveTransform(corners, target)
+def _laid(drawn: Drawn, matrix: NDArray[Any], size: tuple[int, int], rng: Generator) -> Drawn:
+    """Return a page moved by a homography onto a desk of that size (width, height)."""
     desk = tuple(int(value) for value in rng.integers(60, 200, 3))
-    size = (width + 2 * margin, height + 2 * margin)
     image = cv2.warpPerspective(drawn.image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=desk)
     labels = tuple(Label(_moved(label.polygon, matrix), label.text) for label in drawn.labels)
     return replace(drawn, image=_u8(image), labels=labels)

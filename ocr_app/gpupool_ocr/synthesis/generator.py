@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gpupool_ocr.synthesis import scenes
-from gpupool_ocr.synthesis.degradation import DEGRADATIONS, PERSPECTIVE, degrade
+from gpupool_ocr.synthesis.degradation import NAMES, degrade
 from gpupool_ocr.synthesis.fonts import FOLDERS, Font, fonts_for
 from gpupool_ocr.synthesis.page import Drawn
 from gpupool_ocr.synthesis.templates import SAMPLE, TEMPLATES
@@ -42,9 +42,9 @@ class Order:
             raise UsageError(f"there is no kind of page {', '.join(unknown) or '(none given)'}; there are: {', '.join(KINDS)}")
         if not 1 <= self.count <= MAX_PAGES:
             raise UsageError(f"{self.count} pages: it must be 1 to {MAX_PAGES}")
-        wrong = [name for name in self.degradations if name not in {*DEGRADATIONS, PERSPECTIVE}]
+        wrong = [name for name in self.degradations if name not in NAMES]
         if wrong:
-            raise UsageError(f"there is no degradation {wrong[0]!r}; there are: {', '.join([PERSPECTIVE, *DEGRADATIONS])}")
+            raise UsageError(f"there is no degradation {wrong[0]!r}; there are: {', '.join(NAMES)}")
 
 
 def draw(order: Order) -> Iterator[tuple[str, Drawn]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpupool_ocr.synthesis.degradation import DEGRADATIONS, degrade, parse_degradations
+from gpupool_ocr.synthesis.degradation import DEGRADATIONS, MOVES, degrade, parse_degradations
 from gpupool_ocr.synthesis.fonts import NoFont, find_fonts, fonts_for
 from gpupool_ocr.synthesis.generator import KINDS, Order, draw
 from gpupool_ocr.synthesis.page import Drawn
@@ -78,11 +78,12 @@ def test_every_degradation_does_more_the_stronger_it_is(name: str) -> None:
     assert change(0) == 0
 
 
-def test_polygons_move_with_the_page() -> None:
+@pytest.mark.parametrize("name", MOVES)
+def test_polygons_move_with_the_page(name: str) -> None:
     import cv2
 
     page = drawn("train_ticket", seed=1)
-    moved = degrade(page, {"perspective": 1.0}, np.random.default_rng(1))
+    moved = degrade(page, {name: 1.0}, np.random.default_rng(1))
     for before, after in zip(page.labels, moved.labels, strict=True):
         assert np.abs(before.polygon - after.polygon).max() > 1
         target = np.array([[0, 0], [100, 0], [100, 30], [0, 30]], np.float32)
