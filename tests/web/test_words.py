@@ -11,6 +11,8 @@ import pytest
 
 import gpupool_web
 from gpupool_web.words import CATALOGUE, CHINESE, ENGLISH, Words, language_of
+from gpupool_web.words.refusals import trouble
+from gpupool_wire.errors import GpupoolError, NotFound, PoolUnreachable, RemoteFault, UsageError
 
 #: Functions whose first argument is a text of the catalogue, and NiceGUI's that put a text before people.
 SAYING = {"say", "noted"}
@@ -86,3 +88,17 @@ def test_values_go_in_and_unknown_languages_are_english() -> None:
     assert Words("zh-CN")("Sign out") == "退出登录"
     assert Words("tlh")("Sign out") == "Sign out"
     assert "node-1" in Words("zh-CN")("{trouble}. Trying again every second; what is shown may be old.", trouble="node-1")
+
+
+@pytest.mark.parametrize(
+    ("error", "chinese"),
+    [
+        (NotFound("there is no node 'x'"), "没有找到：there is no node 'x'"),
+        (PoolUnreachable("nobody answers"), "调度服务没有响应：nobody answers"),
+        (UsageError("compute is 0"), "输入有误：compute is 0"),
+        (RemoteFault("the disk is full"), "执行失败：the disk is full"),
+    ],
+)
+def test_a_refusal_says_its_kind_in_the_viewers_language_and_what_the_broker_said(error: GpupoolError, chinese: str) -> None:
+    assert trouble(Words(CHINESE), error) == chinese
+    assert trouble(Words(ENGLISH), error) == str(error)

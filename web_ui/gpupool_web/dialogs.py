@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from gpupool_web.words import Words
+from gpupool_web.words.refusals import trouble
 from gpupool_wire.errors import GpupoolError
 
 
@@ -24,21 +25,21 @@ async def sure(say: Words, question: str, what_happens: str, yes: str) -> bool:
     return meant
 
 
-async def tried(doing: Awaitable[Any], done: str = "") -> Any:  # noqa: ANN401 - JSON
+async def tried(say: Words, doing: Awaitable[Any], done: str = "") -> Any:  # noqa: ANN401 - JSON
     """Do something over REST and say that it is done, or what is wrong; return the answer, None where there is none."""
     try:
         answer = await doing
     except GpupoolError as error:
-        tell_trouble(error)
+        tell_trouble(say, error)
         return None
     if done:
         ui.notify(done, type="positive")
     return answer
 
 
-def tell_trouble(error: GpupoolError) -> None:
+def tell_trouble(say: Words, error: GpupoolError) -> None:
     """Say what is wrong, for as long as it takes to read."""
-    ui.notify(str(error), type="negative", multi_line=True, timeout=12_000, close_button="×")
+    ui.notify(trouble(say, error), type="negative", multi_line=True, timeout=12_000, close_button="×")
 
 
 def _quoted(text: str) -> str:

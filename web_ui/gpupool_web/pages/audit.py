@@ -72,7 +72,7 @@ class _Page:
     async def show(self) -> None:
         """Draw the page that is looked at."""
         asked = {**self._asked(), "limit": str(ROWS), **({"below": self.below[-1]} if self.below[-1] else {})}
-        rows: list[Json] | None = await tried(self.frame.site.rest.get("/audit", self.frame.token, **asked))
+        rows: list[Json] | None = await tried(self.say, self.frame.site.rest.get("/audit", self.frame.token, **asked))
         if rows is None:
             return
         newer = button("newer", "", self.say("Newer"), is_off=len(self.below) == 1)
@@ -93,9 +93,9 @@ class _Page:
     async def _download(self, name: str) -> None:
         rest, token, asked = self.frame.site.rest, self.frame.token, self._asked()
         if name == "CSV":
-            if got := await tried(rest.fetch("/audit.csv", token, **asked)):
+            if got := await tried(self.say, rest.fetch("/audit.csv", token, **asked)):
                 ui.download(got[0], "gpupool-audit.csv")
             return
-        rows = await tried(rest.get_slowly("/audit", token, limit=str(EXPORTED), **asked))
+        rows = await tried(self.say, rest.get_slowly("/audit", token, limit=str(EXPORTED), **asked))
         if rows is not None:
             ui.download(json.dumps(rows, ensure_ascii=False, indent=1).encode(), "gpupool-audit.json")

@@ -90,7 +90,7 @@ async def _node(frame: Frame, name: str) -> None:
             if not await sure(say, question, happens, say("Drain")):
                 return
         body: dict[str, Any] | None = {"deadline_s": DRAIN_S} if what == "drain" else None
-        await tried(site.rest.post(f"{path}/{what}", frame.token, body), say("{node} is told.", node=node))
+        await tried(say, site.rest.post(f"{path}/{what}", frame.token, body), say("{node} is told.", node=node))
 
     with frame.main():
         head = Live()

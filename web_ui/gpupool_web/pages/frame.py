@@ -24,7 +24,7 @@ from gpupool_web.rest import Rest
 from gpupool_web.signing import ROLE, TENANT, Tickets
 from gpupool_web.stay import credential
 from gpupool_web.theme import CSS
-from gpupool_web.words import LANGUAGES, Words, language_of, noted
+from gpupool_web.words import LANGUAGES, Words, language_of, noted, refusals
 from gpupool_wire.errors import GpupoolError, NotAuthorized, PoolUnreachable
 
 #: A page waits so long for what it shows.
@@ -125,7 +125,7 @@ class Frame:
         if trouble is not None:
             self._troubles[path] = trouble
         for wrong in self._troubles.values():
-            said = self.say("The broker does not answer") if isinstance(wrong, PoolUnreachable) else str(wrong)
+            said = refusals.kind(self.say, wrong) if isinstance(wrong, PoolUnreachable) else refusals.trouble(self.say, wrong)
             line = self.say("{trouble}. Trying again every second; what is shown may be old.", trouble=said)
             self._trouble.show(tag("p", line, class_="gp-trouble", role="alert"))
         if was_in_trouble and not self._troubles:

@@ -102,7 +102,7 @@ class _Page:
 
             async def resize() -> None:
                 body = {"compute": int(compute.value), "memory": int(memory.value)}
-                await tried(self._rest.patch(self.path, self.frame.token, body), say("The slice has its new size."))
+                await tried(self.say, self._rest.patch(self.path, self.frame.token, body), say("The slice has its new size."))
 
             for slider in (compute, memory):
                 slider.on_value_change(tell)
@@ -117,10 +117,10 @@ class _Page:
         return self.frame.site.rest
 
     async def _ask(self, what: str, done: str) -> None:
-        await tried(self._rest.post(f"{self.path}/{what}", self.frame.token), done)
+        await tried(self.say, self._rest.post(f"{self.path}/{what}", self.frame.token), done)
 
     async def _release(self) -> None:
         say = self.say
         question = say("Release {slice}?", slice=self.slice_id)
         if await sure(say, question, say("What runs on it ends at once, and its room is free for others."), say("Release")):
-            await tried(self._rest.delete(self.path, self.frame.token), say("It is released."))
+            await tried(self.say, self._rest.delete(self.path, self.frame.token), say("It is released."))

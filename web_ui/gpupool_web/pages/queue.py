@@ -34,10 +34,10 @@ async def _queue(frame: Frame) -> None:
     async def do(what: str, request: str) -> None:
         path = link("/queue/", request)
         if what == "explain":
-            if found := await tried(rest.get(f"{path}/explain", frame.token)):
+            if found := await tried(say, rest.get(f"{path}/explain", frame.token)):
                 _explained(frame, found)
         elif await sure(say, say("Cancel this request?"), say("Who waits for it is told."), say("Cancel the request")):
-            await tried(rest.delete(path, frame.token), say("It is cancelled."))
+            await tried(say, rest.delete(path, frame.token), say("It is cancelled."))
 
     with frame.main():
         Live().show(tag("h1", say("Queue")))
@@ -92,5 +92,5 @@ def _what_if(frame: Frame) -> None:
             body["kind"] = kind.value
         if tenant is not None and tenant.value:
             body["tenant"] = tenant.value
-        if found := await tried(frame.site.rest.post("/explain", frame.token, body)):
+        if found := await tried(say, frame.site.rest.post("/explain", frame.token, body)):
             answer.show(view.explanation(say, found))

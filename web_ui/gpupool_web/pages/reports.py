@@ -9,11 +9,13 @@ from typing import Final
 from nicegui import ui
 
 from gpupool_web import report_figures
+from gpupool_web.dialogs import tell_trouble
 from gpupool_web.live import Live
 from gpupool_web.markup import tag
 from gpupool_web.pages.frame import Frame, Site, opened
 from gpupool_web.rest import Json
 from gpupool_web.words import Words, noted
+from gpupool_web.words.refusals import trouble
 from gpupool_wire.errors import GpupoolError
 
 GROUPINGS: Final = {
@@ -85,7 +87,7 @@ class _Page:
         except GpupoolError as error:
             self.body.clear()
             with self.body:
-                ui.label(str(error)).classes("gp-panel gp-bad").props('role="alert"')
+                ui.label(trouble(self.say, error)).classes("gp-panel gp-bad").props('role="alert"')
             return
         self.body.clear()
         with self.body:
@@ -98,7 +100,7 @@ class _Page:
                     f"/reports/{self.period.value}", self.token, format=name, **self._asked()
                 )
             except GpupoolError as error:
-                ui.notify(str(error), type="negative")
+                tell_trouble(self.say, error)
                 return
             ui.download.content(content, file_name)
 

@@ -70,11 +70,11 @@ class _Page:
     async def show(self) -> None:
         """Draw everything anew."""
         rest, token = self.frame.site.rest, self.frame.token
-        if (found := await tried(rest.get("/settings", token))) is not None:
+        if (found := await tried(self.say, rest.get("/settings", token))) is not None:
             self._draw(found)
-        if (rows := await tried(rest.get("/prices", token))) is not None:
+        if (rows := await tried(self.say, rest.get("/prices", token))) is not None:
             self.prices.show(view.prices(self.say, rows))
-        if (rows := await tried(rest.get("/carbon", token))) is not None:
+        if (rows := await tried(self.say, rest.get("/carbon", token))) is not None:
             self.factors.show(view.factors(self.say, rows))
 
     def _draw(self, found: list[Json]) -> None:
@@ -104,10 +104,10 @@ class _Page:
         try:
             found: Any = await self.frame.site.rest.patch("/settings", self.frame.token, body)
         except Conflict as error:
-            tell_trouble(error)
+            tell_trouble(self.say, error)
             await self.show()
         except GpupoolError as error:
-            tell_trouble(error)
+            tell_trouble(self.say, error)
         else:
             ui.notify(self.say("It holds from now on."), type="positive")
             self._draw(found)
@@ -134,7 +134,7 @@ class _Page:
 
             async def enter() -> None:
                 body = {name: (field.value or "").strip() for name, field in fields.items()}
-                if await tried(self.frame.site.rest.post(path, self.frame.token, body), say("It is entered.")):
+                if await tried(self.say, self.frame.site.rest.post(path, self.frame.token, body), say("It is entered.")):
                     dialog.close()
                     await self.show()
 

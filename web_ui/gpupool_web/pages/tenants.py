@@ -123,7 +123,7 @@ class _Editor:
     async def preview(self) -> None:
         """Show what the quota would change."""
         path, body = self._asked()
-        if found := await tried(self.frame.site.rest.post(f"{path}/preview", self.frame.token, body)):
+        if found := await tried(self.say, self.frame.site.rest.post(f"{path}/preview", self.frame.token, body)):
             self.effect.show(view.effect(self.say, found))
 
     async def save(self) -> None:
@@ -134,9 +134,9 @@ class _Editor:
         except Conflict as error:
             said = self.say("Another admin changed this quota meanwhile. Look at it, and set it again.")
             self.effect.show(tag("p", said, class_="gp-bad", role="alert"))
-            tell_trouble(error)
+            tell_trouble(self.say, error)
         except GpupoolError as error:
-            tell_trouble(error)
+            tell_trouble(self.say, error)
         else:
             ui.notify(self.say("The quota is set."), type="positive")
             self.dialog.close()

@@ -59,9 +59,9 @@ class _Page:
     async def again(self) -> None:
         """Draw both anew."""
         rest, token = self.frame.site.rest, self.frame.token
-        if (rows := await tried(rest.get("/users", token))) is not None:
+        if (rows := await tried(self.say, rest.get("/users", token))) is not None:
             self.users.show(view.users(self.say, rows, self.me))
-        if (rows := await tried(rest.get("/tokens", token))) is not None:
+        if (rows := await tried(self.say, rest.get("/tokens", token))) is not None:
             self.tokens.show(view.tokens(self.say, rows))
 
     async def _do(self, what: str, name: str) -> None:
@@ -69,20 +69,22 @@ class _Page:
         if what == "reset":
             question = say("Give {name} a new one-time password?", name=name)
             is_meant = await sure(say, question, say("Its sessions end."), say("Reset password"))
-            if is_meant and (made := await tried(rest.post(f"{path}/reset-password", token))):
+            if is_meant and (made := await tried(say, rest.post(f"{path}/reset-password", token))):
                 once(self, say("The one-time password of {name}:", name=name), made["one_time_password"])
         elif what == "end":
-            await tried(rest.post(f"{path}/end-sessions", token), say("{name} is signed out.", name=name))
+            await tried(say, rest.post(f"{path}/end-sessions", token), say("{name} is signed out.", name=name))
         elif what == "enable":
-            await tried(rest.patch(path, token, {"disabled": False}), say("{name} may sign in again.", name=name))
+            await tried(say, rest.patch(path, token, {"disabled": False}), say("{name} may sign in again.", name=name))
         elif await sure(say, say("Disable {name}?", name=name), say("It is signed out everywhere."), say("Disable")):
-            await tried(rest.patch(path, token, {"disabled": True}), say("{name} is disabled.", name=name))
+            await tried(say, rest.patch(path, token, {"disabled": True}), say("{name} is disabled.", name=name))
         await self.again()
 
     async def _revoke(self, _what: str, token_id: str) -> None:
         say = self.say
         if await sure(say, say("Revoke this token?"), say("Whoever uses it is refused from then on."), say("Revoke")):
-            await tried(self.frame.site.rest.delete(link("/tokens/", token_id), self.frame.token), say("It is revoked."))
+            await tried(
+                self.say, self.frame.site.rest.delete(link("/tokens/", token_id), self.frame.token), say("It is revoked.")
+            )
             await self.again()
 
 
@@ -109,7 +111,7 @@ def _new_user(page: _Page) -> None:
 
         async def make() -> None:
             body = {"name": (name.value or "").strip(), "role": role.value, "tenant": (tenant.value or "").strip()}
-            if made := await tried(page.frame.site.rest.post("/users", page.frame.token, body)):
+            if made := await tried(say, page.frame.site.rest.post("/users", page.frame.token, body)):
                 dialog.close()
                 once(page, say("The one-time password of {name}:", name=made["name"]), made["one_time_password"])
                 await page.again()
@@ -132,7 +134,7 @@ def _new_token(page: _Page) -> None:
         async def make() -> None:
             body: Json = {"name": (name.value or "").strip(), "role": role.value, "tenant": (tenant.value or "").strip()}
             body |= {"read_only": reads.value, "expires_s": days.value * 86_400 or None}
-            if made := await tried(page.frame.site.rest.post("/tokens", page.frame.token, body)):
+            if made := await tried(say, page.frame.site.rest.post("/tokens", page.frame.token, body)):
                 dialog.close()
                 once(page, say("The token:"), made["token"])
                 await page.again()

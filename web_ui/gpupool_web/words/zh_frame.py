@@ -25,6 +25,13 @@ WORDS: Final = {
     "{trouble}. Trying again every second; what is shown may be old.": "{trouble}。每秒重试一次；页面上的内容可能已过时。",
     "The broker answers again.": "调度服务已恢复响应。",
     "The broker does not answer": "调度服务没有响应",
+    "This is not allowed": "没有权限",
+    "There is nothing of that name": "没有找到",
+    "It is not possible as things stand": "当前状态下无法执行",
+    "The request is refused": "请求被拒绝",
+    "That is over a limit": "超出上限",
+    "What was entered cannot be": "输入有误",
+    "It has failed": "执行失败",
     "Live": "实时",
     "Not connected": "未连接",
 }
