@@ -1,6 +1,6 @@
 """What an agent and one of its workers tell each other, and the socket pair they do it over.
 
-    agent ──Start, Admit, Change, News, Grant, Recall, Stop───────────────────────> worker
+    agent ──Start, Before, Admit, Change, News, Grant, Recall, Stop───────────────> worker
     agent <──Ready | Fault, Want, Settle, Alive, Changed | Refused, LinkGone, Use──── worker
 
 One AF_UNIX SOCK_SEQPACKET pair per worker: messages keep their borders, arrive in order, and the death of either end is seen
@@ -78,6 +78,15 @@ class Start(ChannelMessage, frozen=True, kw_only=True):
     threads: Count = 0
     #: Whether the data socket is encrypted; the worker then makes its own CURVE key pair.
     encrypt: bool = False
+
+
+class Before(ChannelMessage, frozen=True, kw_only=True):
+    """What the slice had used before this worker was started. Said before anybody is admitted."""
+
+    device_ns: Count = 0
+    throttled_ns: Count = 0
+    calls: Count = 0
+    batched_calls: Count = 0
 
 
 class Admit(ChannelMessage, frozen=True, kw_only=True):
@@ -214,7 +223,7 @@ class Use(ChannelMessage, frozen=True, kw_only=True):
     batched_calls: Count = 0
 
 
-ToWorker = Start | Admit | Change | News | Grant | Recall | Stop
+ToWorker = Start | Before | Admit | Change | News | Grant | Recall | Stop
 ToAgent = Ready | Fault | Want | Unwant | Settle | Alive | Changed | Refused | LinkGone | Use
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from gpupool_agent.channel import (
     Admit,
+    Before,
     Change,
     Changed,
     ChannelClosed,
@@ -31,6 +32,7 @@ from gpupool_agent.channel import (
     Use,
 )
 from gpupool_agent.core.slices import Admitted, ChangeWorker, Confirmed, Effect, SliceTable, StopWorker
+from gpupool_agent.core.totals import Totals, Used
 from gpupool_agent.core.usage import Holds, UsageBook
 from gpupool_agent.door import Knock
 from gpupool_agent.inventory import Offer
@@ -86,6 +88,8 @@ class _Hosted:
     memory_mib: int
     change_seq: int = 0
     shrinking: Shrink | None = None
+    #: It was told what the slice had used before it.
+    knows_before: bool = False
     #: Since when it has had no link.
     idle_since_ns: int | None = None
 
@@ -114,6 +118,8 @@ class Hosting:
         self._tell_broker = tell_broker
         self._changes = 0
         self._hosted: dict[str, _Hosted] = {}
+        #: What slices have used since they were granted.
+        self.totals = Totals()
         #: Slices that have a claim on turns, and on which device.
         self._claimed: dict[str, str] = {}
         self.starts = 0
@@ -193,6 +199,10 @@ class Hosting:
     def _let_in(self, hosted: _Hosted, now_ns: int) -> None:
         if hosted.ready is None or not hosted.is_confirmed:
             return
+        if not hosted.knows_before:
+            hosted.knows_before = True
+            with contextlib.suppress(ChannelClosed):  # its end is on the way to `heard`
+                hosted.worker.end.send(Before(**self.totals.of(hosted.assignment.slice_id)._asdict()))
         waiting, hosted.waiting = hosted.waiting, []
         for client in waiting:
             ticket = secrets.token_bytes(TICKET_BYTES)
@@ -219,10 +229,13 @@ class Hosting:
                 case StopWorker(slice_id=slice_id, error=error):
                     if (device := self._claimed.pop(slice_id, None)) is not None:
                         self._turns[device].disclaim(slice_id)
+                    self.totals.end(slice_id)
                     self._stop(slice_id, error, now_ns)
                 case ChangeWorker(assignment=assignment):
                     self._change(assignment)
                 case Confirmed(assignment=assignment):
+                    before = Used(assignment.device_ns, assignment.throttled_ns, assignment.calls)
+                    self.totals.begin(assignment.slice_id, before)
                     self._confirmed(assignment, now_ns)
 
     def _stop(self, slice_id: str, error: ErrorInfo | None, now_ns: int) -> None:
@@ -319,6 +332,7 @@ class Hosting:
                 _tell(logging.INFO, "link_gone", worker, f"link {link_id} is gone: {reason}")
             case Use(device_ns=device_ns, throttled_ns=throttled_ns, calls=calls):
                 holds = Holds(message.memory_bytes, message.model_count, message.models)
+                self.totals.add(worker.slice_id, Used(device_ns, throttled_ns, calls, message.batched_calls))
                 self._book.used(
                     worker.slice_id, worker.epoch, device_ns=device_ns, throttled_ns=throttled_ns, calls=calls, holds=holds
                 )

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gpupool_agent.core.throttle import Standing
+from gpupool_agent.core.totals import Used
 from gpupool_agent.inventory import Offer
 from gpupool_agent.telemetry import GpuSample, Nvml
 from gpupool_wire.addresses import Address
@@ -39,6 +40,8 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "slice_device_seconds_total": ("Device time a slice's worker has used.", SLICE),
     "slice_waited_seconds_total": ("Time a slice had work and no turn.", SLICE),
     "slice_turns_total": ("Turns a slice had.", SLICE),
+    "slice_calls_total": ("Calls of models and batches of operations a slice had executed since it was granted.", SLICE),
+    "slice_batched_calls_total": ("Those of the calls that were executed as one with others, since it came to this node.", SLICE),
     "slice_debt_seconds": ("Device time a slice owes.", SLICE),
     "turns_forfeited_total": ("Turns taken back from silent workers.", ("device",)),
     "gpu_memory_used_bytes": ("Memory in use on a GPU, as NVML says.", GPU),
@@ -60,6 +63,8 @@ class Snapshot:
     worker_deaths: int = 0
     #: Slice id to how it stands with its device's throttle.
     standing: Mapping[str, Standing] = field(default_factory=dict)
+    #: Slice id to what it has used.
+    used: Mapping[str, Used] = field(default_factory=dict)
     #: Device to turns taken back.
     forfeits: Mapping[str, int] = field(default_factory=dict)
 
@@ -93,6 +98,9 @@ class AgentCollector(Collector):
             labels = (served.slice_id, served.tenant, served.device)
             add("slice_compute_granted_ratio", served.compute_pct / 100, *labels)
             add("slice_memory_granted_bytes", served.memory_mib * MIB, *labels)
+            if (used := snapshot.used.get(served.slice_id)) is not None:
+                add("slice_calls_total", used.calls, *labels)
+                add("slice_batched_calls_total", used.batched_calls, *labels)
             if (standing := snapshot.standing.get(served.slice_id)) is not None:
                 add("slice_compute_achieved_ratio", standing.achieved_10s_pct / 100, *labels)
                 add("slice_device_seconds_total", standing.used_ns / 1e9, *labels)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from gpupool_agent.calls import Calls
-from gpupool_agent.channel import Use
+from gpupool_agent.channel import Before, Use
 from gpupool_agent.core.share import Share
 from gpupool_agent.devices.base import Device
 from gpupool_agent.quantum import Quantum
@@ -34,6 +34,8 @@ class Reporting:
         self._calls = calls
         self._send = send
         self._share = Share()
+        #: What the slice had used before this worker was started.
+        self.before = Before()
         self._reported: tuple[int, int, int, int, int, tuple[int, list[OpenedModel]]] = (0, 0, 0, 0, 0, (0, []))
 
     def sample(self) -> None:
@@ -63,18 +65,18 @@ class Reporting:
 
     def usage(self, call_id: int, sessions: int) -> Usage:
         """Return the answer to AskUsage."""
-        account = self._device.account
+        account, before = self._device.account, self.before
         return Usage(
             call_id=call_id,
             compute_pct=self.compute_pct,
             policy=self._policy,
             memory_limit_bytes=account.limit_bytes,
             memory_used_bytes=account.used_bytes,
-            device_ns=self._quantum.device_ns,
-            throttled_ns=self._quantum.throttled_ns,
-            calls=self._calls.executed,
+            device_ns=before.device_ns + self._quantum.device_ns,
+            throttled_ns=before.throttled_ns + self._quantum.throttled_ns,
+            calls=before.calls + self._calls.executed,
             achieved_millipct=self._share.achieved_millipct(time.monotonic_ns(), self._quantum.device_ns),
             throttled_10s_ns=self._share.throttled_ns(self._quantum.throttled_ns),
             sessions=sessions,
-            batched_calls=self._calls.batched,
+            batched_calls=before.batched_calls + self._calls.batched,
         )

@@ -338,9 +338,11 @@ class AgentService:
         return {slice_id: row for turns in self._turns.values() for slice_id, row in turns.standing.items()}
 
     def _take_snapshot(self) -> None:
+        served = tuple(self._table.assignments())
         self.snapshot = Snapshot(
             broker_is_up=self._uplink.is_up,
-            slices=tuple(self._table.assignments()),
+            slices=served,
+            used={assignment.slice_id: self._hosting.totals.of(assignment.slice_id) for assignment in served},
             workers=len(self._hosting),
             worker_starts=self._hosting.starts,
             worker_deaths=self._hosting.deaths,

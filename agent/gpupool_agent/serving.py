@@ -9,6 +9,7 @@ Whatever arrives, this loop goes on: a malformed, oversized or out-of-order mess
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -22,6 +23,7 @@ from gpupool_agent.call import Call, Done
 from gpupool_agent.calls import LONE_NS, QUICK_NS, Calls
 from gpupool_agent.channel import (
     Admit,
+    Before,
     Change,
     ChannelClosed,
     Grant,
@@ -313,6 +315,8 @@ class Server:
                     self._quantum.granted(message)
                 case Recall():
                     self._quantum.recalled(message)
+                case Before():
+                    self._reporting.before = message
                 case Admit():
                     self._admit(message)
                 case Change():
@@ -371,6 +375,8 @@ class Server:
 
     def _end(self) -> None:
         self._quantum.stop()
+        with contextlib.suppress(ChannelClosed):
+            self._reporting.report()  # what was used in the last second counts, too
         error = self._ends
         if error is not None:
             self._tell_all(LinkEnded(error=error))

@@ -14,7 +14,7 @@ from gpupool_wire.units import Policy
 
 
 class SliceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slice uses, and has used since its present worker was started."""
+    """What a slice uses, and has used since it was granted, wherever it was (what was lost with a killed worker: a second)."""
 
     compute_pct: int
     policy: Policy
@@ -28,7 +28,7 @@ class SliceUsage(msgspec.Struct, frozen=True, kw_only=True):
     #: Time its calls waited for their share in the last ten seconds.
     throttled_10s_ns: int
     sessions: int
-    #: How many of the calls were executed in batches with others.
+    #: How many of the calls were executed in batches with others, since the slice came to its present node.
     batched_calls: int = 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gpupool_agent.core.throttle import Standing
+from gpupool_agent.core.totals import Used
 from gpupool_agent.inventory import offers
 from gpupool_agent.metrics import METRICS, AgentCollector, MetricsServer, Snapshot
 from gpupool_agent.telemetry import GpuSample
@@ -58,7 +59,14 @@ def snapshot() -> Snapshot:
         is_waiting=False,
         is_capped=False,
     )
-    return Snapshot(broker_is_up=True, slices=(served,), workers=1, standing={"s": standing}, forfeits={"null0": 2})
+    return Snapshot(
+        broker_is_up=True,
+        slices=(served,),
+        workers=1,
+        standing={"s": standing},
+        forfeits={"null0": 2},
+        used={"s": Used(0, 0, 7, 4)},
+    )
 
 
 @pytest.fixture
@@ -81,6 +89,8 @@ def test_every_metric_appears(served: MetricsServer) -> None:
     assert f"gpupool_agent_slice_compute_granted_ratio{{{labels}}} 0.25" in text
     assert f"gpupool_agent_slice_compute_achieved_ratio{{{labels}}} 0.24" in text
     assert f"gpupool_agent_slice_device_seconds_total{{{labels}}} 3.0" in text
+    assert f"gpupool_agent_slice_calls_total{{{labels}}} 7.0" in text
+    assert f"gpupool_agent_slice_batched_calls_total{{{labels}}} 4.0" in text
     assert 'gpupool_agent_turns_forfeited_total{device="null0"} 2.0' in text
     assert 'gpupool_agent_gpu_power_watts{device="cuda0",uuid="GPU-0"} 1.5' in text
     assert "gpupool_agent_gpu_temperature_celsius{" not in text

@@ -275,6 +275,23 @@ class TestWorkers:
         eventually(lambda: len(broker.beats) > seen + 1)
         assert len([row for beat in broker.beats for row in beat.use]) == 1
 
+    def test_each_worker_hears_first_what_the_slice_had_used_before_it(
+        self, agent: Any, broker: Any, eventually: Eventually
+    ) -> None:
+        (agent.models / "work").touch()
+        broker.assign("s", hold=Hold.HELD, device_ns=5_000, throttled_ns=50, calls=3)
+        agent.open(broker.lease("s"))
+        eventually(lambda: [row for beat in broker.beats for row in beat.use])
+        (pid,) = agent.pids("s")
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: agent.service.snapshot.worker_deaths)
+        agent.open(broker.lease("s"))
+        told = [line for line in agent.heard("s").splitlines() if line.startswith(("Before", "Admit"))]
+        assert [line.partition(" ")[0] for line in told] == ["Before", "Admit"] * 2
+        assert told[0].endswith('["before",5000,50,3,0]')
+        assert told[2].endswith('["before",6000,55,4,0]')
+        eventually(lambda: agent.service.snapshot.used["s"] == (6_000, 55, 4, 0))
+
     def test_workers_see_no_secrets(
         self, start_agent: Callable[..., Any], broker: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -243,6 +243,25 @@ def test_a_call_whose_worker_is_killed_is_answered_all_the_same(
         assert all(np.array_equal(answer, expected) for answer in answers)
 
 
+def test_usage_is_of_the_slice_whichever_workers_served_it(own_pool: Any, doubling: bytes, killed: Any, until: Any) -> None:
+    with own_pool.connect() as pool, pool.slice(60, "512MiB") as held:
+
+        def at_the_broker() -> int:
+            return int(next(one["calls"] for one in own_pool.slices() if one["slice_id"] == held.slice_id))
+
+        model = held.open_model(doubling)
+        for _ in range(5):
+            model.run({"x": X})
+        used = held.usage()
+        assert used.calls == 5
+        until(lambda: at_the_broker() == 5, 10)
+        killed(own_pool.workers()[0])
+        model.run({"x": X})
+        assert held.usage().calls == 6
+        assert held.usage().device_ns > used.device_ns
+        until(lambda: at_the_broker() == 6, 10)
+
+
 def test_runs_go_on_without_a_broker_and_a_restarted_one_is_found(
     own_pool: Any, doubling: bytes, killed: Any, until: Any
 ) -> None:
@@ -267,6 +286,7 @@ def test_a_restarted_agent_serves_the_same_slice_and_session(own_pool: Any, doub
         own_pool.agents["one"].stop()
         own_pool.start_agent("one")
         assert np.array_equal(model.run({"x": X})[0], X * 2)
+        assert held.usage().calls >= 1
         assert held.slice_id in {one["slice_id"] for one in own_pool.slices()}
 
 

@@ -47,7 +47,7 @@ class Lives(Books):
             memory_mib=memory,
             request_id=event.request_id,
         )
-        assignment = assignment_of(slice_, epoch=fact.epoch, compute_pct=compute, memory_mib=memory)
+        assignment = self.assignment_of(slice_, epoch=fact.epoch, compute_pct=compute, memory_mib=memory)
         answer = e.AnswerSlice(caller=event.caller, slice_id=slice_.slice_id)
         return [*facts, fact], [*effects, e.AssignSlice(node=slice_.node, slice=assignment), answer]
 
@@ -81,7 +81,7 @@ class Lives(Books):
                     reason=reason,
                 )
             )
-            effects.append(e.AssignSlice(node=slice_.node, slice=assignment_of(slice_, epoch=epoch, compute_pct=compute)))
+            effects.append(e.AssignSlice(node=slice_.node, slice=self.assignment_of(slice_, epoch=epoch, compute_pct=compute)))
         return facts, effects
 
     def _pause(self, slice_: Slice, event: e.Event, by: str, reason: str, request_id: str = "") -> Outcome:
@@ -89,14 +89,14 @@ class Lives(Books):
         fact = f.SlicePaused(
             at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, by=by, reason=reason, request_id=request_id
         )
-        return [fact], [e.AssignSlice(node=slice_.node, slice=assignment_of(slice_, epoch=epoch, is_paused=True))]
+        return [fact], [e.AssignSlice(node=slice_.node, slice=self.assignment_of(slice_, epoch=epoch, is_paused=True))]
 
     def _resume(self, slice_: Slice, event: e.Event, by: str, request_id: str = "") -> Outcome:
         """Let a paused slice go on; its device has room for it."""
         facts, effects = self._room_on(self._device_of(slice_), slice_.compute_pct, event)
         epoch = slice_.epoch + 1
         fact = f.SliceResumed(at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, by=by, request_id=request_id)
-        assignment = assignment_of(slice_, epoch=epoch, is_paused=False)
+        assignment = self.assignment_of(slice_, epoch=epoch, is_paused=False)
         return [*facts, fact], [*effects, e.AssignSlice(node=slice_.node, slice=assignment)]
 
     def _notice(self, slice_: Slice, event: e.Event, reason: str, notice_ms: int = 0, request_id: str = "") -> Outcome:
@@ -110,7 +110,7 @@ class Lives(Books):
             notice_ms=notice_ms,
             request_id=request_id,
         )
-        assignment = assignment_of(slice_, epoch=epoch, notice=reason[:512], notice_ms=notice_ms)
+        assignment = self.assignment_of(slice_, epoch=epoch, notice=reason[:512], notice_ms=notice_ms)
         return [fact], [e.AssignSlice(node=slice_.node, slice=assignment)]
 
     # ── ends ──────
@@ -185,7 +185,7 @@ class Lives(Books):
         fact = f.SliceMoved(
             at_ms=event.at_ms, slice_id=slice_.slice_id, epoch=epoch, node=plan.node, device=plan.device, compute_pct=compute
         )
-        assignment = assignment_of(slice_, epoch=epoch, device=plan.device, compute_pct=compute)
+        assignment = self.assignment_of(slice_, epoch=epoch, device=plan.device, compute_pct=compute)
         return [*facts, fact], [*effects, e.AssignSlice(node=plan.node, slice=assignment)]
 
     # ── what may be done ──────
@@ -228,7 +228,8 @@ class Lives(Books):
             self.lately[slice_id] = _lately(use)
         since_ms, device_ns, throttled_ns, calls = self._unrolled.get(slice_id, (event.now_ms, 0, 0, 0))
         self._unrolled[slice_id] = (since_ms, device_ns + use.device_ns, throttled_ns + use.throttled_ns, calls + use.calls)
-        return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS else []
+        # The last words of a slice that has ended are journalled at once: no more come, so nothing else would.
+        return self._roll_up(slice_id, event) if event.now_ms - since_ms >= ROLLUP_MS or slice_.state.is_over else []
 
     def _roll_up(self, slice_id: str, event: e.Event) -> Facts:
         since_ms, device_ns, throttled_ns, calls = self._unrolled.pop(slice_id, (0, 0, 0, 0))
@@ -250,6 +251,27 @@ class Lives(Books):
         """Return device ns, throttled ns and calls of a slice, the part not yet journalled included."""
         _, device_ns, throttled_ns, calls = self._unrolled.get(slice_.slice_id, (0, 0, 0, 0))
         return slice_.device_ns + device_ns, slice_.throttled_ns + throttled_ns, slice_.calls + calls
+
+    def assignment_of(self, slice_: Slice, **changes: object) -> Assignment:
+        """Return a slice as its agent should have it, with what is about to change."""
+        device_ns, throttled_ns, calls = self.used(slice_)
+        now = {
+            "slice_id": slice_.slice_id,
+            "epoch": slice_.epoch,
+            "tenant": slice_.tenant,
+            "device": slice_.device,
+            "compute_pct": slice_.compute_pct,
+            "memory_mib": slice_.memory_mib,
+            "policy": slice_.policy,
+            "hold": slice_.hold,
+            "is_paused": bool(slice_.paused_by),
+            "notice": slice_.notice,
+            "notice_ms": slice_.notice_ms,
+            "device_ns": device_ns,
+            "throttled_ns": throttled_ns,
+            "calls": calls,
+        }
+        return Assignment(**now | changes)  # type: ignore[arg-type]
 
     def busy_millipct(self, device: Device) -> int:
         """Return the share of the last ten seconds in which a device executed, in thousandths of a per cent."""
@@ -273,24 +295,6 @@ def ask_again(slice_: Slice) -> Ask:
         labels=frozenset(slice_.node_labels.items()),
         at_least=frozenset(slice_.at_least.items()),
     )
-
-
-def assignment_of(slice_: Slice, **changes: object) -> Assignment:
-    """Return a slice as its agent should have it, with what is about to change."""
-    now = {
-        "slice_id": slice_.slice_id,
-        "epoch": slice_.epoch,
-        "tenant": slice_.tenant,
-        "device": slice_.device,
-        "compute_pct": slice_.compute_pct,
-        "memory_mib": slice_.memory_mib,
-        "policy": slice_.policy,
-        "hold": slice_.hold,
-        "is_paused": bool(slice_.paused_by),
-        "notice": slice_.notice,
-        "notice_ms": slice_.notice_ms,
-    }
-    return Assignment(**now | changes)  # type: ignore[arg-type]
 
 
 def first_assignment(fact: f.SliceGranted) -> Assignment:

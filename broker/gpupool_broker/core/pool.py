@@ -25,7 +25,7 @@ from gpupool_broker.core import facts as f
 from gpupool_broker.core.accounting.entries import check_entry
 from gpupool_broker.core.admission import HasNoRoom
 from gpupool_broker.core.energy import EnergyCounters
-from gpupool_broker.core.lives import Effects, Facts, Outcome, assignment_of
+from gpupool_broker.core.lives import Effects, Facts, Outcome
 from gpupool_broker.core.placement import Placer
 from gpupool_broker.core.queue import MAX_WAITING, Waiting
 from gpupool_broker.core.quotas import Quota
@@ -86,7 +86,7 @@ class Pool(Steering):
             if offered.get(slice_.device) != device:
                 facts += self._strand(slice_, event, f"{event.node} does not offer {slice_.device} as it did")
             elif slice_.state is SliceState.LIVE:
-                kept.append(assignment_of(slice_))
+                kept.append(self.assignment_of(slice_))
         # What cannot stay is stranded before the node's devices are replaced, so that nothing is held by a device that is gone.
         return [*facts, joined], [e.WelcomeAgent(caller=event.caller, node=event.node, slices=tuple(kept))]
 
@@ -209,7 +209,7 @@ class Pool(Steering):
             effects: Effects = [e.AnswerError(caller=asked.caller, error=refusal or NotFound())]
             if slice_ is not None and slice_.state is SliceState.LIVE and event.error is None:
                 # The agent keeps to the smaller size already: it hears that the old one holds.
-                effects.append(e.AssignSlice(node=slice_.node, slice=assignment_of(slice_)))
+                effects.append(e.AssignSlice(node=slice_.node, slice=self.assignment_of(slice_)))
             return [], effects
         return self._resize(slice_, asked, event, shrink.compute_pct, shrink.memory_mib)
 

@@ -50,6 +50,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     #: Why it will be taken back soon, and when (ms from now); empty where it will not.
     notice: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
     notice_ms: Count = 0
+    #: What it has used since it was granted, wherever it was, as far as the broker has heard by now.
+    device_ns: Count = 0
+    throttled_ns: Count = 0
+    calls: Count = 0
 
 
 class AgentWelcome(Message, frozen=True, kw_only=True):

@@ -194,7 +194,7 @@ class Usage(Message, frozen=True, kw_only=True):
     sessions: Count = 0
     #: Time its calls waited for their share in the last ten seconds.
     throttled_10s_ns: Count = 0
-    #: How many of the calls were executed in batches with others.
+    #: How many of the calls were executed in batches with others, on its present node.
     batched_calls: Count = 0
 
 
