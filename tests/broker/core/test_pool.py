@@ -310,6 +310,25 @@ def test_what_a_slice_did_lately_is_shown_while_it_is_live_and_never_journalled(
     assert driver.pool.busy_millipct(device) == 0
 
 
+def test_an_agent_hears_what_a_slice_has_used_before_it_came(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    used = SliceUse(slice_id=slice_id, epoch=1, device_ns=70, throttled_ns=3, calls=2, memory_bytes=0)
+    driver.beat(use=(used,))
+    (welcome,) = [effect for effect in driver.join() if isinstance(effect, e.WelcomeAgent)]
+    (kept,) = welcome.slices
+    assert (kept.device_ns, kept.throttled_ns, kept.calls) == (70, 3, 2)
+
+
+def test_what_a_slice_used_last_is_journalled_though_it_has_ended(driver, slice_granted: Granted) -> None:
+    driver.join()
+    slice_id = slice_granted(driver.request())
+    driver.release(slice_id)
+    driver.beat(use=(SliceUse(slice_id=slice_id, epoch=1, device_ns=70, throttled_ns=3, calls=2, memory_bytes=0),))
+    assert driver.pool.slices[slice_id].device_ns == 70
+    assert driver.replayed().slices[slice_id].calls == 2
+
+
 def test_jumps_of_the_wall_clock_time_nothing(driver, slice_granted: Granted) -> None:
     driver.join()
     slice_id = slice_granted(driver.request())
