@@ -107,6 +107,12 @@ class Keeper:
             self._forget_old()
             return [seen for (whose, under, _), (_, seen) in self._recent.items() if (whose, under) == (tenant, trace)]
 
+    def forget(self, tenant: str, job: str) -> None:
+        """Forget a document that was read a short while ago: nobody can make a case of it any more."""
+        with self._changed:
+            for key in [key for key in self._recent if (key[0], key[2]) == (tenant, job)]:
+                self._recent_bytes -= len(self._recent.pop(key)[1].content)
+
     def keep_corrected(self, seen: Seen, number: int) -> Case:
         """Keep a page at once, since somebody corrects it. Raises NotFound, and what the store raises."""
         if not any(page["page"] == number for page in seen.pages):

@@ -112,7 +112,8 @@ class CaseStore:
             return False
         names = self.redact | frozenset(redact)
         if names and not can_redact(result, names):
-            image, result = None, {}
+            error = result.get("error") or {}
+            image, result = None, ({"error": {"code": error["code"]}} if "code" in error else {})
         elif names:
             image, result = redacted(image, result, names)
         size = self._write(case_id, image)

@@ -118,9 +118,15 @@ def _add_changes(router: APIRouter, parts: Parts) -> None:
 
     @router.delete("/cases/{case_id}", status_code=204)
     async def remove(request: Request, case_id: CaseId) -> None:
-        """Forget a page."""
+        """Forget a page, also as one that could be corrected."""
         tenants = _tenants(parts, request)
-        await _ask(keeper, lambda store: store.remove(_mine(store, case_id, tenants).id))
+
+        def forget(store: CaseStore) -> None:
+            case = _mine(store, case_id, tenants)
+            keeper.forget(case.tenant, _job_of(case))
+            store.remove(case.id)
+
+        await _ask(keeper, forget)
 
     @router.post("/corrections", responses={200: {"model": BadCase}}, openapi_extra=CORRECTION)
     async def correct(request: Request) -> Any:  # noqa: ANN401 - the model describes it
@@ -154,9 +160,9 @@ def _kept(keeper: Keeper, tenant: str, correction: Correction) -> Case:
     """Return the case of a page that was answered, which becomes one now where it was read well."""
     number, job = correction.page, correction.job
     found = keeper.store.list(tenants=[tenant], trace=correction.trace) if correction.trace else []
-    there = [case for case in found if case.id.endswith(f"-{number}") and job in (None, case.id.rpartition("-")[0])]
+    there = [case for case in found if case.id.endswith(f"-{number}") and job in (None, _job_of(case))]
     seen = [seen for seen in keeper.recent(tenant, correction.trace) if job in (None, seen.job)]
-    jobs = {case.id.rpartition("-")[0] for case in there} | {one.job for one in seen}
+    jobs = {_job_of(case) for case in there} | {one.job for one in seen}
     if len(jobs) > 1:
         raise Conflict(f"{len(jobs)} documents were sent under trace {correction.trace[:64]!r}: name the `job`")
     if there:
@@ -167,6 +173,10 @@ def _kept(keeper: Keeper, tenant: str, correction: Correction) -> Case:
             "hour, at the `instance` that read them"
         )
     return keeper.keep_corrected(seen[0], number)
+
+
+def _job_of(case: Case) -> str:
+    return case.id.rpartition("-")[0]
 
 
 def _zip(store: CaseStore, business: str | None, tenants: Collection[str]) -> FilePath:

@@ -57,11 +57,15 @@ def read_tenants(path: Path) -> dict[str, TenantSpec]:
     import yaml
 
     try:
-        return msgspec.convert(yaml.safe_load(path.read_bytes()), _File).tenants
+        tenants = msgspec.convert(yaml.safe_load(path.read_bytes()), _File).tenants
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise UsageError(f"{path} is no file of tenants: {error}") from error
+    for name, spec in tenants.items():
+        if unknown := sorted(set(spec.cases_of) - tenants.keys()):
+            raise UsageError(f"{path}: tenant {name!r} has cases_of {', '.join(unknown)}; there are {', '.join(tenants)}")
+    return tenants
 
 
 @dataclass(frozen=True, slots=True)

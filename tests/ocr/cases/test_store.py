@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
 import pytest
 
 from gpupool_ocr.cases.case import reason_for
-from gpupool_ocr.cases.redaction import BLACKED
+from gpupool_ocr.cases.redaction import BLACKED, Redacted
 from gpupool_ocr.cases.store import CaseStore, Retention
 from gpupool_ocr.synthesis.dataset import BadDataset, find_examples
 from gpupool_wire.errors import Conflict, NotFound, UsageError
@@ -193,3 +196,92 @@ def test_a_page_is_a_bad_case_by_the_share_of_its_doubtful_lines() -> None:
     assert reason_for([0.99, 0.95]) is None
     assert reason_for([0.99, 0.5]) == "low_confidence"
     assert reason_for([0.99] * 20 + [0.5]) is None
+
+
+def test_labels_do_not_bring_back_what_was_taken_out(tmp_path: Path) -> None:
+    with CaseStore(tmp_path, redact={"payer_account"}) as store:
+        add(store, "a", result=UNDERSTOOD)
+        with pytest.raises(Redacted, match="'payer_account' is taken out"):
+            store.label("a", {"lines": [], "fields": {"payer_account": "6222"}})
+        line = {"polygon": [[0, 0], [80, 0], [80, 20], [0, 20]], "text": "账号 6222"}
+        with pytest.raises(Redacted, match="账号 6222"):
+            store.label("a", {"lines": [line]})
+        far = {"polygon": [[1e300, 1], [1e301, 1], [9, 9]], "text": "far away"}
+        assert store.label("a", {"lines": [{**line, "polygon": UNDERSTOOD["fields"]["purpose"]["polygon"]}, far]}).labels
+        assert "6222" not in json.dumps(store.get("a").result)
+
+
+def test_a_page_that_must_have_the_field_but_does_not_show_it_is_kept_as_a_fact(tmp_path: Path) -> None:
+    with CaseStore(tmp_path, redact={"payer_account"}) as store:
+        add(store, "a", result={**UNDERSTOOD, "fields": {}, "missing": ["payer_account"]})
+        assert (store.get("a").result, store.picture("a")) == ({}, None)
+        add(store, "b", result={"error": {"code": "plugin", "message": "6222 hung"}})
+        assert store.get("b").result == {"error": {"code": "plugin"}}
+
+
+def test_labels_outside_their_page_are_refused(store: CaseStore) -> None:
+    add(store, "a", result={"width": 100, "height": 60, "lines": []})
+    with pytest.raises(BadDataset, match="100x60 pixels"):
+        store.label("a", {"lines": [{"polygon": [[0, 0], [300, 0], [300, 9]], "text": "x"}]})
+    assert store.get("a").status == "open"
+
+
+def test_what_a_sender_corrects_stays_open_until_it_is_complete(store: CaseStore) -> None:
+    add(store, "a")
+    assert (store.correct("a", LABELS).status, store.get("a").reason, store.get("a").labels) == ("open", "corrected", LABELS)
+    assert store.correct("a", LABELS, is_complete=True).status == "labelled"
+
+
+def test_cases_are_told_apart_by_tenant_and_trace(store: CaseStore, tmp_path: Path) -> None:
+    for case_id, tenant, trace in (("a", "one", "t1"), ("b", "two", "t1"), ("c", "one", "t2")):
+        add(store, case_id, tenant=tenant, trace=trace)
+        store.label(case_id, LABELS)
+    assert sorted(case.id for case in store.list(tenants={"one"})) == ["a", "c"]
+    assert [case.id for case in store.list(tenants={"one", "three"}, trace="t1")] == ["a"]
+    assert store.list(tenants=[]) == []
+    assert [name for name, _ in store.examples(tenants={"two"})] == ["b.png", "b.json"]
+
+
+def test_a_store_of_an_older_version_is_taken_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "cases.sqlite", isolation_level=None)) as old:
+        old.execute(
+            "CREATE TABLE cases (id TEXT PRIMARY KEY, business TEXT NOT NULL, reason TEXT NOT NULL, status TEXT NOT NULL, "
+            "added_at REAL NOT NULL, size_bytes INTEGER NOT NULL, result TEXT NOT NULL, labels TEXT)"
+        )
+        old.execute("INSERT INTO cases VALUES ('a', 'acme', 'failed', 'open', 1.0, 0, '{}', NULL)")
+    with CaseStore(tmp_path) as store:
+        assert (store.get("a").tenant, store.get("a").trace) == ("default", "")
+        add(store, "b", tenant="shop")
+        assert [case.tenant for case in store.list()] == ["default", "shop"]
+
+
+def test_cases_without_pictures_are_bounded_by_their_number(tmp_path: Path) -> None:
+    with CaseStore(tmp_path, retention=Retention(max_cases=2)) as store:
+        for now in range(4):
+            add(store, f"c{now}", image=None, now=float(now))
+        assert store.prune(now=4.0) == 2
+        assert [case.id for case in store.list()] == ["c3", "c2"]
+
+
+def test_half_of_a_picture_is_not_left_behind(store: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    opened = Path.open
+
+    def open_full(path: Path, mode: str = "r", **more: Any) -> Any:
+        file = opened(path, mode, **more)
+        if mode != "xb":
+            return file
+        file.close()
+        broken = MagicMock()
+        broken.__enter__.return_value.write.side_effect = full
+        broken.__exit__.return_value = False
+        return broken
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "open", open_full)
+        with pytest.raises(OSError, match="No space left"):
+            add(store, "a")
+    assert list((tmp_path / "cases" / "pages").iterdir()) == []
+    assert add(store, "a")

@@ -140,6 +140,8 @@ def test_a_case_is_labelled_exported_as_training_data_and_deleted(
     assert ([line.text for line in example.lines], example.fields) == (["BANK 427965"], {"number": "427965"})
     assert shop.delete(address).status_code == 204
     assert "there is no case" in message(shop.get(address), 404)
+    again = {"trace": case["trace"], "complete": True}
+    assert "nothing is kept" in message(shop.post("/v1/corrections", json=again), 404)
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,10 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
         read_tenants(tmp_path / "t.yaml")
     with pytest.raises(UsageError, match="cannot be read"):
         read_tenants(tmp_path / "other.yaml")
+
+
+def test_a_tenant_that_sees_the_pages_of_nobody_known_is_refused(tmp_path: Path) -> None:
+    key = hashlib.sha256(b"k").hexdigest()
+    (tmp_path / "tenants.yaml").write_text(f"tenants: {{clerk: {{key_sha256: {key}, cases_of: [shopp]}}}}")
+    with pytest.raises(UsageError, match="'clerk' has cases_of shopp; there are clerk"):
+        read_tenants(tmp_path / "tenants.yaml")
