@@ -1,6 +1,6 @@
 """The recognition service against a plain FastAPI + RapidOCR service, on the same cores, in the same run.
 
-    python -m bench.ocr_service [--callers 1 8 32] [--requests N] [--rounds N] [--by-characters PAGES] [--length CLASS] [--one-at-a-time]
+    python -m bench.ocr_service [--callers 1 8 32] [--requests N] [--rounds N] [--length CLASS] [--by-characters PAGES]
 
 Closed loop: each caller posts the next page when it has its answer. Contenders take turns within a round. `--one-at-a-time` adds
 our own service reading one document after the other: what overlapping pages on the device gains.

@@ -23,6 +23,7 @@ _YEAR_FIRST = re.compile(r"(\d{4})\s?[-/.年]\s?(\d{1,2})\s?[-/.月]\s?(\d{1,2})
 _YEAR_LAST = re.compile(r"(\d{1,2})\s?(?:/\s?(\d{1,2})\s?/|[-. ]\s?(\d{1,2})\s?[-. ])\s?((?:19|20)\d{2}|\d{2}(?!\d))")
 _MONTH_NAMED = re.compile(r"(\d{1,2})[\s./-]{0,2}([a-z]{3})[a-z]{0,6}[\s./,-]{0,2}(\d{4}|\d{2})(?!\d)", re.IGNORECASE)
 _MONTH_FIRST = re.compile(r"([a-z]{3})[a-z]{0,6}\.?\s?(\d{1,2}),?\s?(\d{4})", re.IGNORECASE)
+_STOP_FOR_COMMA = re.compile(r"(?:(?<=\d)|(?<=[^\W\d_]{4}))\.\s+")
 _COMPACT = re.compile(r"(?<!\d)(20\d{2})(\d{2})(\d{2})(?!\d)")
 
 
@@ -37,6 +38,15 @@ class Kind:
 def normal_text(text: str, _: DateOrder = "dmy") -> str | None:
     """Return text with single spaces, without punctuation at its ends."""
     return re.sub(r"\s+", " ", text).strip(" :;,.-_*|") or None
+
+
+def normal_address(text: str, _: DateOrder = "dmy") -> str | None:
+    """Return an address as text whose parts stand between commas.
+
+    An address is no sentence: a full stop behind a number, or behind a word too long for an abbreviation (`Jln.`, `No.`, `Tmn.`),
+    is a comma that was printed or read as one.
+    """
+    return normal_text(_STOP_FOR_COMMA.sub(", ", text))
 
 
 def normal_code(text: str, _: DateOrder = "dmy") -> str | None:
@@ -121,6 +131,7 @@ _DATE = (
 )
 KINDS: dict[str, Kind] = {
     "text": Kind(pattern=r".+", normalise=normal_text),
+    "address": Kind(pattern=r".+", normalise=normal_address),
     "code": Kind(pattern=r"[0-9A-Z*-]+", normalise=normal_code),
     "amount": Kind(pattern=r"-?\(?(?:\d{1,3}(?:,\d{3}){1,3}|\d{1,10})(?:[.,]\d{1,2})?", normalise=normal_amount),
     "date": Kind(pattern=_DATE, normalise=normal_date),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpupool_ocr.fields.kinds import KINDS, normal_amount, normal_date, normal_rate, normal_time
+from gpupool_ocr.fields.kinds import KINDS, normal_address, normal_amount, normal_date, normal_rate, normal_time
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,17 @@ def test_every_kind_has_a_pattern_that_loads_and_no_kind_raises() -> None:
         compiled(kind.pattern)
         for text in ("", " ", "x", "99999999999999999999/99/99", "١٢٣", "元" * 200, "-" * 50):
             kind.normalise(text, "dmy")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("12 MAIN ROAD. RIVERTON. 4021", "12 MAIN ROAD, RIVERTON, 4021"),
+        ("Unit 7. Jln. Mawar 3. 81100", "Unit 7, Jln. Mawar 3, 81100"),
+        ("NO. 5, St. James Street", "NO. 5, St. James Street"),
+        ("Lot 3.14, Hill Road.", "Lot 3.14, Hill Road"),
+        (" . ", None),
+    ],
+)
+def test_a_full_stop_between_the_parts_of_an_address_is_a_comma(text: str, address: str | None) -> None:
+    assert normal_address(text) == address
