@@ -72,6 +72,11 @@ class Permit:
         """Whether the agent waits for this worker, so that it has to show that it lives."""
         return self.is_wanted or self._grant is not None
 
+    @property
+    def quantum_ns(self) -> int:
+        """How long the grant that is held is in all, 0 where there is none."""
+        return self._grant.quantum_ns if self._grant is not None else 0
+
     def is_open(self, now_ns: int) -> bool:
         """Whether a call may enter now."""
         return self._grant is not None and now_ns - self._started_ns < self._grant.quantum_ns

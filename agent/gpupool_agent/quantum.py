@@ -18,6 +18,9 @@ from gpupool_wire.errors import LeaseLost
 _now = time.monotonic_ns
 #: How often the keeper looks at a grant that is held: as often as one may become idle, which is cheaper than being told.
 POLL_S = 0.0015
+#: ... but not more often than so many times in a grant: a long one is given where nobody else wants the device, and is recalled
+#: as soon as somebody does.
+POLLS_PER_GRANT = 100
 
 
 class Quantum:
@@ -146,4 +149,5 @@ class Quantum:
                 if not permit.is_busy:
                     self._keeper_wakes.wait()
                 else:
-                    self._keeper_wakes.wait(ALIVE_S if self._keeper_sleeps else POLL_S)
+                    poll_s = max(POLL_S, permit.quantum_ns / 1e9 / POLLS_PER_GRANT)
+                    self._keeper_wakes.wait(ALIVE_S if self._keeper_sleeps else poll_s)
