@@ -9,7 +9,7 @@ transfers    1, 10 and 100 MB up and down as arrays of the slice, against a bare
 chain        100 operations on an array, read once: questions the client asked
 
 Everything shares the machine's cores, the pool's own processes too. The program runs as `gpupool run` would run it: with glibc's
-thresholds raised, so that large buffers are kept for reuse. GPUPOOL_LOCAL_STREAM=off measures calls over ZeroMQ.
+thresholds raised, so that large buffers are kept for reuse. GPUPOOL_LOCAL_STREAM=off measures calls over ZeroMQ, GPUPOOL_SHARED_MEMORY=off with tensors in the socket.
 """
 
 from __future__ import annotations

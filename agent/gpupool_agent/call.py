@@ -9,6 +9,7 @@ from gpupool_agent.array_store import ArrayStore, Kept
 from gpupool_agent.core.meetings import Likeness
 from gpupool_agent.core.sessions import ChannelId, Link
 from gpupool_agent.programs import SharedProgram
+from gpupool_wire.arena import Arena
 from gpupool_wire.errors import RemoteProtocolError
 from gpupool_wire.messages import CloseSession, Message, OpenModel, Operate, PutModel, Run
 from gpupool_wire.tensors import Buffer, HeldSpec, Value
@@ -23,6 +24,8 @@ class Call:
     message: OpenModel | PutModel | Run | Operate | CloseSession
     frames: list[Buffer]
     received_ns: int
+    #: Where large frames of its reply may lie; the worker's own until that is sent.
+    arena: Arena | None = None
     #: The program of a Run, and the one a CloseSession gives up.
     shared: SharedProgram | None = None
     #: The inputs of a Run, once its frames are unpacked, and the arrays among them that the device holds.

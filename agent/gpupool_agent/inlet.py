@@ -138,7 +138,6 @@ class Inlet:
             if not self._listener.hear(number, frames):
                 self._streams.close(number)
                 return
-            self._streams.joined(number)
 
     def _router_has_more(self) -> bool:
         return bool(int(self._router.getsockopt(zmq.EVENTS)) & _POLLIN)

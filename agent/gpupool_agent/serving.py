@@ -171,7 +171,10 @@ class Server:
         match message:
             case OpenModel() | PutModel() | Run() | Operate() | CloseSession():
                 now_ns = time.monotonic_ns()
-                call = Call(channel_id=channel_id, link=link, message=message, frames=list(frames), received_ns=now_ns)
+                arena = self._streams.arena_of(channel_id) if isinstance(channel_id, int) else None
+                call = Call(
+                    channel_id=channel_id, link=link, message=message, frames=list(frames), received_ns=now_ns, arena=arena
+                )
                 try:
                     call.shared = self._program_of(call)
                     self._calls.find_arrays(call)
@@ -192,6 +195,7 @@ class Server:
                     providers=list(device.providers),
                     stream=self._streams.name,
                     pid=os.getpid(),
+                    arena_bytes=self._streams.joined(channel_id) if isinstance(channel_id, int) else 0,
                 )
                 self._outbox.send(channel_id, joined)
             case Leave():

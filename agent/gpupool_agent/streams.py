@@ -2,6 +2,7 @@
 
     client ──connect──> listener ──accept──> stream ──read──> messages ──> Server
                                              stream <──send── replies; what the socket does not take waits for EPOLLOUT
+           memory to share, with the greeting ──joined──> Arena: where large frames lie, there and back
 
 The name is an abstract one, drawn at random: whoever is in the same network namespace can find it, nobody else, and it vanishes
 with the worker. What admits a client is its ticket, as everywhere; until it has shown one it may say no more than that.
@@ -10,6 +11,7 @@ with the worker. What admits a client is its ticket, as everywhere; until it has
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import select
@@ -18,8 +20,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gpupool_agent import shared_memory
 from gpupool_agent.core.sessions import JOIN_S
-from gpupool_wire.stream import STREAM_BUFFER_BYTES, Inflow, Outflow, prefix_of
+from gpupool_wire.arena import Arena
+from gpupool_wire.errors import GpupoolError
+from gpupool_wire.stream import STREAM_BUFFER_BYTES, Inflow, Outflow, laid_out
 from gpupool_wire.tensors import Buffer
 
 #: Connections at a time, and how many may wait to be accepted.
@@ -32,6 +37,10 @@ MAX_UNSENT = 64
 #: How often in a row the rest of a large message is looked for before this thread turns to others: its sender, who is copying it,
 #: needs some microseconds for each piece, and a turn through the poller takes longer.
 MAX_LOOKS = 20
+#: Descriptors that may come with a greeting; the kernel closes others.
+MAX_OFFERED = 1
+_OFFER_BYTES = socket.CMSG_SPACE(4 * MAX_OFFERED)
+_log = logging.getLogger(__name__)
 _OUT = select.EPOLLIN | select.EPOLLOUT
 
 
@@ -44,6 +53,8 @@ class _Stream:
     inflow: Inflow
     accepted_s: float
     has_joined: bool = False
+    #: The memory it offers to share, as descriptors, until it has joined.
+    offered: list[int] = field(default_factory=list)
     unsent: deque[Outflow] = field(default_factory=deque)
 
 
@@ -60,6 +71,8 @@ class Streams:
         self._by_fd: dict[int, _Stream] = {}
         self._by_number: dict[int, _Stream] = {}
         self._last_number = 0
+        #: What the arenas of all streams are together.
+        self._shared_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Streams at {self.name}, {len(self._by_fd)} connections>"
@@ -93,20 +106,37 @@ class Streams:
         """Return the number of the stream with that descriptor."""
         return self._by_fd[fd].number
 
-    def joined(self, number: int) -> None:
-        """Take messages of any size from it from now on."""
-        if (stream := self._by_number.get(number)) is not None and not stream.has_joined:
-            stream.has_joined = True
-            stream.inflow.limit_bytes = Inflow().limit_bytes
+    def joined(self, number: int) -> int:
+        """Take messages of any size from it from now on; return how much of the memory it offers is shared with it."""
+        stream = self._by_number.get(number)
+        if stream is None or stream.has_joined:
+            return 0
+        stream.has_joined = True
+        stream.inflow.limit_bytes = Inflow().limit_bytes
+        try:
+            for fd in stream.offered:
+                arena = shared_memory.mapped(fd, shared_memory.MAX_SHARED_BYTES - self._shared_bytes)
+                stream.inflow.arena = arena
+                self._shared_bytes += len(arena)
+                return len(arena)
+        except (OSError, ValueError, GpupoolError) as error:
+            _log.warning("a client's memory is not shared: %s", error, extra={"action": "not_shared"})
+        finally:
+            _close_offered(stream)
+        return 0
+
+    def arena_of(self, number: int) -> Arena | None:
+        """Return the memory that is shared with a stream, None where there is none."""
+        stream = self._by_number.get(number)
+        return stream.inflow.arena if stream is not None else None
 
     def read(self, fd: int) -> list[list[Buffer]] | None:
         """Return the messages that are whole, None where the stream has ended. Raises RemoteProtocolError for what is none."""
         stream = self._by_fd[fd]
         looks = 0
         while True:
-            room = stream.inflow.room()
             try:
-                nbytes = stream.socket.recv_into(room[0]) if len(room) == 1 else stream.socket.recvmsg_into(room)[0]
+                nbytes = _received(stream)
             except BlockingIOError:
                 looks += 1
                 if looks > MAX_LOOKS or not stream.inflow.is_amid_large:
@@ -126,7 +156,7 @@ class Streams:
         stream = self._by_number.get(number)
         if stream is None:
             return False
-        frames = [prefix_of(parts), *parts]
+        frames = laid_out(parts, stream.inflow.arena)
         if not stream.unsent and len(frames) < 64:
             try:
                 sent = stream.socket.sendmsg(frames, (), socket.MSG_NOSIGNAL)
@@ -140,7 +170,7 @@ class Streams:
             sent = 0
         if len(stream.unsent) >= MAX_UNSENT:
             return False
-        outflow = Outflow(parts)
+        outflow = Outflow(frames)
         outflow.sent(sent)
         stream.unsent.append(outflow)
         self._epoll.modify(stream.socket, _OUT)
@@ -169,6 +199,8 @@ class Streams:
             del self._by_fd[stream.socket.fileno()]
             self._epoll.unregister(stream.socket)
             stream.socket.close()
+            _close_offered(stream)
+            self._shared_bytes -= len(stream.inflow.arena or ())
 
     def close_strangers(self, now_s: float) -> None:
         """End the connections that have not joined in time."""
@@ -184,3 +216,20 @@ class Streams:
             self.close(stream.number)
         self._epoll.unregister(self._listener)
         self._listener.close()
+
+
+def _received(stream: _Stream) -> int:
+    """Read what there is room for; return how much, 0 at the end. Raises BlockingIOError where there is nothing."""
+    room = stream.inflow.room()
+    if stream.has_joined:
+        return stream.socket.recv_into(room[0]) if len(room) == 1 else stream.socket.recvmsg_into(room)[0]
+    nbytes, ancillary, _, _ = stream.socket.recvmsg_into(room, _OFFER_BYTES, socket.MSG_CMSG_CLOEXEC)
+    stream.offered += shared_memory.descriptors(ancillary)
+    while len(stream.offered) > MAX_OFFERED:
+        os.close(stream.offered.pop())
+    return nbytes
+
+
+def _close_offered(stream: _Stream) -> None:
+    while stream.offered:
+        os.close(stream.offered.pop())

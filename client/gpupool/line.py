@@ -57,7 +57,7 @@ class Line(Generic[M]):
         self._generation = forks.generation
         self._closed = False
         self.questions = self.sent_bytes = self.received_bytes = 0
-        self._connection = connection or Dealer(address)
+        self.connection = connection or Dealer(address)
 
     def __repr__(self) -> str:
         return f"<Line to {self.address}, {'closed' if self._closed else self._conversation.state.value}>"
@@ -87,7 +87,7 @@ class Line(Generic[M]):
         self.questions += 1
         self.sent_bytes += sum(map(len, parts))
         try:
-            self._connection.send(parts)
+            self.connection.send(parts)
             return self._await_answer(call_id, None if timeout_s is None else time.monotonic() + timeout_s)
         except _Refused as refused:
             raise refused.error from None
@@ -112,7 +112,7 @@ class Line(Generic[M]):
             return message, frames
 
     def _receive(self, deadline: float | None) -> tuple[M, list[Buffer]]:
-        buffers = self._connection.receive(deadline)
+        buffers = self.connection.receive(deadline)
         self.received_bytes += sum(map(len, buffers))
         message, frames = self._inbox.decode(buffers)
         self._conversation.heard(message)
@@ -124,7 +124,7 @@ class Line(Generic[M]):
         Raises Gone where the host goes away or ends the link.
         """
         try:
-            if not self._connection.wait(wake_fd):
+            if not self.connection.wait(wake_fd):
                 return None
             message, _ = self._receive(time.monotonic())
         except GpupoolError:
@@ -148,7 +148,7 @@ class Line(Generic[M]):
         if goodbye is not None and self._conversation.is_open:
             self._conversation.said(goodbye)
             last = encode(goodbye)
-        self._connection.close(last)
+        self.connection.close(last)
 
 
 class _Refused(Exception):

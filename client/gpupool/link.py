@@ -18,16 +18,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from gpupool import forks, stream
+from gpupool import forks, shared_memory, stream
 from gpupool.control import program_name
 from gpupool.grant import Grant
 from gpupool.keeper import Keeper
 from gpupool.line import Gone, Line
 from gpupool.pace import Pace
 from gpupool.settings import coding_mode
+from gpupool.traffic import Traffic
 from gpupool_wire.codec import FROM_DOOR, FROM_WORKER
 from gpupool_wire.conversation import CLIENT_AND_DOOR, CLIENT_AND_WORKER
 from gpupool_wire.errors import GpupoolError
@@ -56,33 +56,6 @@ IDLE_S: Final = 30.0
 GOODBYE_S: Final = 1.0
 
 Channel = Line[WorkerToClient]
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What was said on a link: questions (calls, uploads and all), and bytes of messages without ZeroMQ's own framing."""
-
-    questions: int = 0
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    #: How many bytes more it would have been without coding.
-    saved_bytes: int = 0
-
-    def add(self, counted: Channel | Traffic) -> None:
-        """Add what was counted there."""
-        if isinstance(counted, Traffic):
-            self.saved_bytes += counted.saved_bytes
-        self.questions += counted.questions
-        self.sent_bytes += counted.sent_bytes
-        self.received_bytes += counted.received_bytes
-
-    def take_from(self, counted: Channel | Traffic) -> None:
-        """Take off what was counted there so far, so that `add` later adds what came since."""
-        self.questions -= counted.questions
-        self.sent_bytes -= counted.sent_bytes
-        self.received_bytes -= counted.received_bytes
-
-
 _log = logging.getLogger(__name__)
 
 
@@ -197,7 +170,13 @@ class Link:
             self._keeper.join(GOODBYE_S)
 
     def _join(self, channel: Channel) -> Joined:
-        return channel.greet(Join(version=PROTOCOL_VERSION, ticket=self._ticket), Joined, ANSWER_S)
+        near = channel.connection if isinstance(channel.connection, stream.Stream) else None
+        if near is not None and shared_memory.is_wanted():
+            near.offer()
+        joined = channel.greet(Join(version=PROTOCOL_VERSION, ticket=self._ticket), Joined, ANSWER_S)
+        if near is not None:
+            near.accepted(joined.arena_bytes)
+        return joined
 
     def _take(self) -> Channel:
         """Return the channel used last (its buffers are warm), or a new one, or wait for one."""

@@ -17,8 +17,9 @@ from typing import Final
 from gpupool.control import RETRY_S
 from gpupool.forks import renew_after_fork
 from gpupool.grant import Grant
-from gpupool.link import Link, Traffic
+from gpupool.link import Link
 from gpupool.locator import Locator
+from gpupool.traffic import Traffic
 from gpupool_wire.errors import Conflict, GpupoolError, LeaseLost, NotAuthorized, NotFound, PoolUnreachable, WorkerLost
 from gpupool_wire.limits import ANSWER_S
 

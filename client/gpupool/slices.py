@@ -20,7 +20,7 @@ import msgspec
 
 from gpupool.control import Control
 from gpupool.grant import Grant, Invitation, encode_invitation
-from gpupool.link import Link, Traffic
+from gpupool.link import Link
 from gpupool.listeners import Listeners
 from gpupool.locator import FileLocator, InvitationFile, Locator
 from gpupool.model_source import keep_model
@@ -29,6 +29,7 @@ from gpupool.protocols import ModelSource
 from gpupool.reach import FAILOVER_S, Reach
 from gpupool.settings import wants_batching
 from gpupool.slice_usage import SliceUsage, ask_usage
+from gpupool.traffic import Traffic
 from gpupool.unpicklable import Unpicklable
 from gpupool_wire.errors import GpupoolError, LeaseLost, NotFound, OutOfSliceMemory, UsageError
 from gpupool_wire.home import state_home

@@ -2,13 +2,15 @@
 
 ZeroMQ hands every message to a thread of its own and takes it back from there, at both ends: four wake-ups a round trip, most of
 what a small call costs. Here there are none. What ZeroMQ's thread is for (to notice a host that is silent) the link's first
-channel still does, which stays on ZeroMQ.
+channel still does, which stays on ZeroMQ. Large tensors lie in memory that both have mapped, where that can be had: each is
+copied into it once and out of it once, and what goes through the kernel is a few bytes that say so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import time
@@ -16,11 +18,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gpupool import forks
+from gpupool import forks, shared_memory
 from gpupool.gone import Gone, Silent
+from gpupool_wire.arena import Arena
 from gpupool_wire.errors import RemoteProtocolError
 from gpupool_wire.spinning import CROWDED_NS, Spin
-from gpupool_wire.stream import STREAM_BUFFER_BYTES, Inflow, Outflow
+from gpupool_wire.stream import STREAM_BUFFER_BYTES, Inflow, Outflow, laid_out
 from gpupool_wire.tensors import Buffer
 
 #: How often a thread that waits for the worker looks whether the link is lost: a worker that hangs is still connected.
@@ -29,6 +32,8 @@ LOOK_S: Final = 0.05
 SPIN_NS: Final = 250_000
 #: "off" keeps every channel on ZeroMQ: to measure it, and for tests that stand between a client and its worker.
 VARIABLE: Final = "GPUPOOL_LOCAL_STREAM"
+#: Descriptors from here on select(2) cannot wait for; poll(2), as Python has it, counts in milliseconds.
+_SELECTED: Final = 1024
 _timeval = struct.Struct("@ll")
 _credentials = struct.Struct("@iII")
 
@@ -51,6 +56,9 @@ class Stream:
         self._spin = Spin(SPIN_NS)
         self._inflow = Inflow()
         self._arrived: deque[list[Buffer]] = deque()
+        #: What goes with the first message, and what lies in memory once the worker has mapped it.
+        self._offered: shared_memory.SharedMemory | None = None
+        self._arena: Arena | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Also where a listener does not accept: there the queue of those who wait may be full.
@@ -77,6 +85,22 @@ class Stream:
     def renew_in_child(self) -> None:
         """Let go of the parent's end in a forked child: as long as anybody has it, the worker does not see it close."""
         self._socket.close()
+        self.accepted(0)
+        self._arena = self._inflow.arena = None
+
+    def offer(self) -> None:
+        """Offer the worker memory to share, with the message that is sent next. Does nothing where there is none to be had."""
+        with contextlib.suppress(OSError):
+            self._offered = shared_memory.SharedMemory()
+
+    def accepted(self, nbytes: int) -> None:
+        """The worker has mapped so much of what it was offered: all of it, or it is not used."""
+        offered, self._offered = self._offered, None
+        if offered is None:
+            return
+        offered.close()
+        if nbytes == len(offered.arena):
+            self._arena = self._inflow.arena = offered.arena
 
     def _check_peer(self, pid: int) -> None:
         """Raise OSError where another process has taken the name after the worker's end."""
@@ -86,23 +110,36 @@ class Stream:
 
     def send(self, parts: Sequence[Buffer]) -> None:
         """Write a message; waits while the worker takes nothing. Raises Gone where the worker or the link is."""
-        outflow = Outflow(parts)
+        outflow = Outflow(laid_out(parts, self._arena))
+        passed = () if self._offered is None else self._offered.ancillary
         while not outflow.is_done:
             try:
-                outflow.sent(self._socket.sendmsg(outflow.views(), (), socket.MSG_NOSIGNAL))
+                outflow.sent(self._socket.sendmsg(outflow.views(), passed, socket.MSG_NOSIGNAL))
             except BlockingIOError:
                 self._look(None)
             except OSError as error:
                 raise Gone(f"{self.address} is gone: {error}") from error
+            else:
+                passed = ()
 
     def receive(self, deadline: float | None) -> list[Buffer]:
         """Return the next message. Raises Gone, Silent after the deadline, RemoteProtocolError for what is no message."""
-        if not self._arrived and self._is_alone() and (budget_ns := self._spin.budget_ns()):
-            self._watch(budget_ns)
+        if not self._arrived and self._is_alone():
+            self._receive_alone(deadline)
         while not self._arrived:
             if not self._read(0):
                 self._look(deadline)
         return self._arrived.popleft()
+
+    def _receive_alone(self, deadline: float | None) -> None:
+        """Wait where nobody else of this process does, so that looking for the answer keeps nobody from anything."""
+        start_ns = time.monotonic_ns()
+        if budget_ns := self._spin.budget_ns():
+            self._watch(budget_ns)
+        while not self._arrived:
+            if not self._read(0):
+                self._look(deadline)
+        self._spin.took(time.monotonic_ns() - start_ns)
 
     def _read(self, flags: int) -> bool:
         """Read what there is; return False where nothing came in time."""
@@ -122,7 +159,9 @@ class Stream:
         return True
 
     def _watch(self, budget_ns: int) -> None:
-        """Look for the answer without sleeping, as far as nobody else wants the core."""
+        """Look for the answer without sleeping, as far as nobody else wants the core, about when it usually comes."""
+        if self._naps(self._spin.nap_ns()):
+            return
         now_ns = time.monotonic_ns()
         until_ns = now_ns + budget_ns
         while not self._read(socket.MSG_DONTWAIT):
@@ -135,6 +174,12 @@ class Stream:
                 self._spin.missed()
                 return
         self._spin.hit()
+
+    def _naps(self, nap_ns: int) -> bool:
+        """Sleep for so long at the most; return whether something has come before that."""
+        if not nap_ns or self._socket.fileno() >= _SELECTED:
+            return False
+        return bool(select.select([self._socket], (), (), nap_ns / 1e9)[0])
 
     def _look(self, deadline: float | None) -> None:
         if self._is_lost():
@@ -150,5 +195,6 @@ class Stream:
         """Close it, after sending `last` as far as that does not wait."""
         if last:
             with contextlib.suppress(OSError):
-                self._socket.sendmsg(Outflow(last).views(), (), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+                self._socket.sendmsg(laid_out(last), (), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
         self._socket.close()
+        self.accepted(0)

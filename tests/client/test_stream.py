@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpupool import shared_memory
 from gpupool.gone import Gone, Silent
 from gpupool.stream import Stream, is_wanted
+from gpupool_wire.arena import ARENA_BYTES, Arena
 from gpupool_wire.errors import RemoteProtocolError
-from gpupool_wire.stream import Inflow, Outflow
+from gpupool_wire.stream import SCRATCH_BYTES, Inflow, Outflow, laid_out
 
 LARGE = os.urandom(3_000_000)
 
@@ -46,7 +50,7 @@ def echo(peer: socket.socket) -> None:
     inflow = Inflow()
     while nbytes := peer.recvmsg_into(inflow.room())[0]:
         for frames in inflow.took(nbytes):
-            outflow = Outflow(frames)
+            outflow = Outflow(laid_out(frames))
             while not outflow.is_done:
                 outflow.sent(peer.sendmsg(outflow.views()))
 
@@ -61,6 +65,108 @@ def test_messages_of_any_size_go_there_and_back(listener: Any) -> None:
             assert list(map(bytes, stream.receive(None))) == frames
         stream.close()
         thread.join(5)
+
+
+@pytest.fixture
+def sharing(listener: Any) -> Iterator[tuple[Stream, socket.socket, Inflow]]:
+    """A stream, its peer, and the peer's inflow, once both have mapped the same memory."""
+    stream, peer = listener.connect()
+    stream.offer()
+    stream.send([b"greeting"])
+    inflow = Inflow()
+    room = inflow.room()
+    nbytes, descriptors = socket.recv_fds(peer, SCRATCH_BYTES, 2)[:2]
+    room[0][: len(nbytes)] = nbytes
+    assert list(map(bytes, inflow.took(len(nbytes))[0])) == [b"greeting"]
+    (fd,) = descriptors
+    inflow.arena = Arena(mmap.mmap(fd, os.fstat(fd).st_size))
+    os.close(fd)
+    stream.accepted(len(inflow.arena))
+    with peer:
+        yield stream, peer, inflow
+    stream.close()
+
+
+def answered(peer: socket.socket, inflow: Inflow) -> list[bytes]:
+    """Answer a message with itself; return what it was."""
+    while not (messages := inflow.took(peer.recvmsg_into(inflow.room())[0])):
+        pass
+    (frames,) = messages
+    peer.sendmsg(laid_out(frames, inflow.arena))
+    return list(map(bytes, frames))
+
+
+def test_large_frames_lie_in_shared_memory(sharing: tuple[Stream, socket.socket, Inflow]) -> None:
+    stream, peer, inflow = sharing
+    for said in ([b"header", LARGE, b"", LARGE[:100_000]], [b"h", LARGE[1:]]):
+        stream.send(said)
+        assert len(peer.recv(1000, socket.MSG_PEEK)) < 100
+        assert answered(peer, inflow) == said
+        assert list(map(bytes, stream.receive(None))) == said
+
+
+def test_what_was_received_stays_when_the_memory_is_written_again(sharing: tuple[Stream, socket.socket, Inflow]) -> None:
+    """Also behind the turn's back: a peer that writes late changes nothing that was taken."""
+    stream, peer, inflow = sharing
+    stream.send([b"h", LARGE])
+    answered(peer, inflow)
+    received = stream.receive(None)
+    assert inflow.arena is not None
+    inflow.arena.hold([b"", bytes(len(LARGE))])
+    stream.close()
+    del inflow.arena
+    assert bytes(received[1]) == LARGE
+
+
+@pytest.mark.parametrize("nbytes", [0, ARENA_BYTES - 1])
+def test_memory_the_worker_did_not_map_is_not_used(listener: Any, nbytes: int) -> None:
+    stream, peer = listener.connect()
+    with peer:
+        stream.offer()
+        stream.send([b"greeting"])
+        stream.accepted(nbytes)
+        thread = threading.Thread(target=echo, args=(peer,))
+        thread.start()
+        assert bytes(stream.receive(None)[0]) == b"greeting"
+        stream.send([b"h", LARGE])
+        assert bytes(stream.receive(None)[1]) == LARGE
+        stream.close()
+        thread.join(5)
+
+
+def test_without_memfd_tensors_stay_in_the_socket(listener: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    stream, peer = listener.connect()
+    with peer:
+        stream.offer()
+        stream.send([b"greeting"])
+        assert socket.recv_fds(peer, 1000, 1)[1] == []
+    stream.close()
+
+
+def test_shared_memory_cannot_shrink_and_leaves_no_descriptor(listener: Any) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    stream, peer = listener.connect()
+    with peer:
+        stream.offer()
+        stream.send([b"greeting"])
+        (fd,) = socket.recv_fds(peer, 1000, 1)[1]
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, 0)
+        os.close(fd)
+    stream.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_forked_child_has_none_of_the_memory(sharing: tuple[Stream, socket.socket, Inflow]) -> None:
+    stream, peer, inflow = sharing
+    child = os.fork()
+    if child == 0:
+        mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if "gpupool-arena" in line]
+        os._exit(len(mapped) - 1)  # the peer's own, which is this process's as well here
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    stream.send([b"h", LARGE])
+    assert answered(peer, inflow)[1] == LARGE
 
 
 def test_nobody_there_is_gone() -> None:
@@ -129,3 +235,5 @@ def test_a_forked_child_does_not_keep_it_open(listener: Any) -> None:
 def test_it_can_be_turned_off() -> None:
     assert is_wanted({})
     assert not is_wanted({"GPUPOOL_LOCAL_STREAM": "off"})
+    assert shared_memory.is_wanted({})
+    assert not shared_memory.is_wanted({"GPUPOOL_SHARED_MEMORY": "off"})

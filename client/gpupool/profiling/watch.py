@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from gpupool.link import Link, Traffic
+from gpupool.link import Link
 from gpupool.profiling.spans import Moved, Span, moved
+from gpupool.traffic import Traffic
 from gpupool_wire.errors import GpupoolError
 from gpupool_wire.messages import Message, WorkerToClient
 from gpupool_wire.tensors import Buffer

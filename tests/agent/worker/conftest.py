@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import socket
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from gpupool_wire import messages as m
 from gpupool_wire.addresses import parse_address
 from gpupool_wire.codec import FROM_WORKER, encode
 from gpupool_wire.errors import from_info
+from gpupool_wire.stream import Inflow, Outflow, laid_out
 from gpupool_wire.tensors import Buffer, Value, pack_values, unpack_values
 
 T = TypeVar("T", bound=m.Message)
@@ -119,6 +122,35 @@ class Client:
 
     def close(self) -> None:
         self.socket.close(linger=0)
+
+
+class NearClient(Client):
+    """A client whose one channel is a stream."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(zmq.Context.instance(), "tcp://127.0.0.1:1")
+        self.socket.close(0)
+        self.stream = socket.socket(socket.AF_UNIX)
+        self.stream.settimeout(30)
+        self.stream.connect("\0" + name)
+        self.inflow = Inflow()
+        self._arrived: deque[list[Buffer]] = deque()
+
+    def send(self, message: m.Message, frames: Sequence[Buffer] = ()) -> None:
+        outflow = Outflow(laid_out(encode(message, frames), self.inflow.arena))
+        while not outflow.is_done:
+            outflow.sent(self.stream.sendmsg(outflow.views()))
+
+    def receive(self) -> tuple[m.Message, Sequence[Buffer]]:
+        while not self._arrived:
+            nbytes = self.stream.recvmsg_into(self.inflow.room())[0]
+            if not nbytes:
+                raise EOFError
+            self._arrived += self.inflow.took(nbytes)
+        return FROM_WORKER.decode(self._arrived.popleft())
+
+    def close(self) -> None:
+        self.stream.close()
 
 
 def serialized(graph: onnx.GraphProto, **imports: int) -> bytes:
@@ -237,3 +269,27 @@ _links = itertools.count(1)
 def client(shared_worker: StandaloneWorker, connect: Callable[..., Client]) -> Client:
     """A client that has joined the shared worker with a link of its own."""
     return connect(shared_worker, shared_worker.admit(f"link-{next(_links)}"))
+
+
+@pytest.fixture
+def near(
+    shared_worker: StandaloneWorker, connect: Callable[..., Client], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., NearClient]]:
+    """Make stream clients of one link; the first call makes the link, whose channel at the port is `make.first`."""
+    made: list[NearClient] = []
+    ticket = shared_worker.admit(f"near-{request.node.name[:60]}")
+    first = connect(shared_worker)
+    name = first.join(ticket).stream
+
+    def make(*, joined: bool = True) -> NearClient:
+        client = NearClient(name)
+        made.append(client)
+        if joined:
+            client.join(ticket)
+        return client
+
+    make.first = first  # type: ignore[attr-defined]
+    make.ticket = ticket  # type: ignore[attr-defined]
+    yield make
+    for client in made:
+        client.close()

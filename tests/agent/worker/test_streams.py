@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-import zmq
 
 from gpupool_agent.standalone import StandaloneWorker
 from gpupool_agent.streams import STRANGER_BYTES
 from gpupool_wire import messages as m
-from gpupool_wire.codec import FROM_WORKER, encode
 from gpupool_wire.errors import LocalProtocolError, NotAuthorized
-from gpupool_wire.stream import Inflow, Outflow, prefix_of
-from gpupool_wire.tensors import Buffer
+from gpupool_wire.stream import prefix_of
 from tests.agent.worker.conftest import Client
 
 X = np.arange(16, dtype=np.float32)
 LARGE = np.arange(1_500_000, dtype=np.float32)
-
-
-class NearClient(Client):
-    """A client whose one channel is a stream."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(zmq.Context.instance(), "tcp://127.0.0.1:1")
-        self.socket.close(0)
-        self.stream = socket.socket(socket.AF_UNIX)
-        self.stream.settimeout(30)
-        self.stream.connect("\0" + name)
-        self._inflow = Inflow()
-        self._arrived: deque[list[Buffer]] = deque()
-
-    def send(self, message: m.Message, frames: Sequence[Buffer] = ()) -> None:
-        outflow = Outflow(encode(message, frames))
-        while not outflow.is_done:
-            outflow.sent(self.stream.sendmsg(outflow.views()))
-
-    def receive(self) -> tuple[m.Message, Sequence[Buffer]]:
-        while not self._arrived:
-            nbytes = self.stream.recvmsg_into(self._inflow.room())[0]
-            if not nbytes:
-                raise EOFError
-            self._arrived += self._inflow.took(nbytes)
-        return FROM_WORKER.decode(self._arrived.popleft())
-
-    def close(self) -> None:
-        self.stream.close()
-
-
-@pytest.fixture
-def near(
-    shared_worker: StandaloneWorker, connect: Callable[..., Client], request: pytest.FixtureRequest
-) -> Iterator[Callable[..., NearClient]]:
-    """Make stream clients of one link; the first call makes the link, whose channel at the port is `make.first`."""
-    made: list[NearClient] = []
-    ticket = shared_worker.admit(f"near-{request.node.name[:60]}")
-    first = connect(shared_worker)
-    name = first.join(ticket).stream
-
-    def make(*, joined: bool = True) -> NearClient:
-        client = NearClient(name)
-        made.append(client)
-        if joined:
-            client.join(ticket)
-        return client
-
-    make.first = first  # type: ignore[attr-defined]
-    yield make
-    for client in made:
-        client.close()
 
 
 @pytest.mark.parametrize("x", [X, LARGE, X[:0]], ids=["small", "large", "empty"])

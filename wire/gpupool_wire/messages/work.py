@@ -37,6 +37,8 @@ class Joined(Message, frozen=True, kw_only=True):
     #: socket, and the process that listens there, which the kernel confirms. Empty where there is none.
     stream: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] = ""
     pid: Count = 0
+    #: How much of the memory that came with the Join the worker has mapped (see gpupool_wire.arena): all of it, or nothing.
+    arena_bytes: Count = 0
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
