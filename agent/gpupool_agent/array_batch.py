@@ -20,12 +20,14 @@ from gpupool_wire.errors import GpupoolError, LimitExceeded, OutOfSliceMemory, R
 from gpupool_wire.limits import MAX_MESSAGE_BYTES
 from gpupool_wire.messages import Breakage, BrokenArray, Described, Operate, Operated, OperationCall, Step, Timing
 from gpupool_wire.operands import Held, Many, Operand, Sent, from_operand
+from gpupool_wire.operations import OPERATIONS
 from gpupool_wire.tensors import Buffer, TensorSpec, name_of, unpack_tensor
 
 #: The name of a call that replays a recorded step.
 STEP = "step"
 #: Steps one link may have recorded: one for each function a program decorates.
 MAX_STEPS = 1024
+_VIEWS = frozenset(name for name, operation in OPERATIONS.items() if operation.is_view)
 
 
 class _IsBroken(Exception):
@@ -61,10 +63,13 @@ class Batch:
         return self.done >= len(self._message.operations)
 
     def operand_bytes(self) -> int:
-        """Return the bytes of what the next operation looks at: how much work it may be."""
+        """Return the bytes of what the next operation looks at: how much work it may be. A view looks at nothing."""
         call = self._message.operations[self.done]
         with self._store.lock:
-            found = map(self._store.peek, _held([*call.args, *call.options.values()]))
+            found = [self._store.peek(array_id) for array_id in _held([*call.args, *call.options.values()])]
+            # Of what lies in pieces it may be a copy, and an index that is an array gathers.
+            if call.name in _VIEWS and len(found) == 1 and isinstance(found[0], Kept) and found[0].array.flags.c_contiguous:
+                return 0
             return sum(kept.spec.nbytes for kept in found if isinstance(kept, Kept))
 
     def advance(self, make_room: Callable[[], bool] | None = None) -> bool:

@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gpupool_wire import tensors
+from gpupool_wire.arena import room_for
 from gpupool_wire.errors import LocalProtocolError, RemoteProtocolError
 from gpupool_wire.limits import CHUNK_BYTES
-from gpupool_wire.tensors import NoneSpec, SequenceSpec, TensorSpec, pack_value, pack_values, unpack_values
+from gpupool_wire.tensors import (
+    NoneSpec,
+    SequenceSpec,
+    TensorSpec,
+    pack_tensor,
+    pack_value,
+    pack_values,
+    unpack_tensor,
+    unpack_values,
+)
 
 DTYPES = st.sampled_from(
     [np.dtype(name) for name in ("bool", "int8", "uint16", "int32", "int64", "float16", "float32", "float64", "complex64")]
@@ -124,3 +134,40 @@ def test_absent_values_inside_a_sequence_survive() -> None:
     spec, _ = pack_value([None, np.zeros(1)])
     assert isinstance(spec, SequenceSpec)
     assert isinstance(spec.items[0], NoneSpec)
+
+
+def received(*payloads: bytes) -> list[memoryview]:
+    """Frames as they arrive on a stream: those of one tensor side by side."""
+    room = room_for([len(payload) for payload in payloads])
+    for frame, payload in zip(room, payloads, strict=True):
+        frame[:] = payload
+    return room
+
+
+def test_chunks_that_lie_side_by_side_are_not_gathered() -> None:
+    array = np.arange(CHUNK_BYTES // 4 * 2 + 5, dtype=np.float32)
+    spec, frames = pack_tensor(array)
+    arrived = received(*map(bytes, frames))
+    unpacked = unpack_tensor(spec, arrived)
+    assert np.array_equal(unpacked, array)
+    assert unpacked.ctypes.data == np.frombuffer(arrived[0], np.uint8).ctypes.data
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2], [0, 2, 1]])
+def test_chunks_that_lie_otherwise_are(order: list[int]) -> None:
+    array = np.arange(3 * CHUNK_BYTES, dtype=np.uint8)
+    spec, _ = pack_tensor(array)
+    arrived = received(*(bytes([number]) * CHUNK_BYTES for number in range(3)))
+    unpacked = unpack_tensor(spec, [arrived[number] for number in order])
+    assert unpacked[::CHUNK_BYTES].tolist() == order
+
+
+def test_an_array_keeps_no_memory_but_its_own() -> None:
+    """A tensor of just a chunk lies beside the next one, which may be dropped, and is charged for itself alone."""
+    arrays = [np.full(CHUNK_BYTES, number, np.uint8) for number in (1, 2)]
+    specs, frames = pack_values(arrays)
+    arrived = received(*map(bytes, frames))
+    for array, unpacked in zip(arrays, unpack_values(specs, arrived), strict=True):
+        assert np.array_equal(unpacked, array)
+        assert not np.shares_memory(unpacked, np.frombuffer(arrived[0], np.uint8))
+        assert not np.shares_memory(unpacked, np.frombuffer(arrived[1], np.uint8))
