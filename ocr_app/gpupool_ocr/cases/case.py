@@ -39,6 +39,11 @@ class Case:
     #: The sender's trace id, by which it can be corrected.
     trace: str = ""
 
+    @property
+    def job(self) -> str:
+        """The job whose page it is; empty where no service kept it."""
+        return self.id.rpartition("-")[0]
+
     def to_json(self) -> dict[str, Any]:
         """Return the case as plain values for JSON."""
         return {

@@ -185,6 +185,7 @@ class Keeper:
         """Keep pages; return whether they are, and not opted out of."""
         is_kept = True
         for number, image in _pictures(seen, reasons):
+            seen.check_size(number, image)
             # The lock: a correction must not come between the picture and the row of the page that it corrects.
             with self._adding, contextlib.suppress(Conflict):  # kept already: another worker read it, too
                 is_kept = self.store.add(

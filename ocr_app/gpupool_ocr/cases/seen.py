@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpupool_ocr.cases.case import Reason, reason_for
+from gpupool_ocr.pages import Image
 from gpupool_ocr.plans.spec import CasesSpec
+from gpupool_wire.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +49,24 @@ class Seen:
         """Return what a page's case is called: a document that is read again by another worker is no second case."""
         return f"{self.job}-{number}"
 
+    def check_size(self, number: int, image: Image | None) -> None:
+        """Refuse a picture (H, W, 3) of another size than the page that was read: what is taken out would lie elsewhere on it.
+
+        Raises UsageError.
+        """
+        page = self._page(number)
+        if page is not None and (image is None or image.shape[:2] != (page["height"], page["width"])):
+            there = "no picture" if image is None else f"{image.shape[1]}x{image.shape[0]} pixels"
+            raise UsageError(
+                f"page {number} was read with {page['width']}x{page['height']} pixels; this document has {there} there"
+            )
+
+    def _page(self, number: int) -> Mapping[str, Any] | None:
+        return next((page for page in self.pages if page["page"] == number), None)
+
     def result(self, number: int) -> dict[str, Any]:
         """Return what is kept of a page, as CaseStore.add takes it."""
-        page = next((page for page in self.pages if page["page"] == number), None)
+        page = self._page(number)
         if page is None:
             return {"page": number, "error": dict(self.error or {}), **self.made_with}
         found = page["fields"]

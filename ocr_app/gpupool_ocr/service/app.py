@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from gpupool_ocr.service import admin, cases, recognizing, site
+from gpupool_ocr.service import admin, cases, corrections, recognizing, site
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.recognizing import error_answer
 from gpupool_wire.errors import Conflict, GpupoolError, NotAuthorized, NotFound, UsageError
@@ -43,6 +43,7 @@ def make_app(parts: Parts) -> FastAPI:
     app = FastAPI(title="gpupool OCR", version=version("gpupool"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(recognizing.make_router(parts))
     app.include_router(cases.make_router(parts))
+    app.include_router(corrections.make_router(parts))
     app.include_router(admin.make_router(parts))
     _add_health(app, parts)
     app.include_router(site.make_router())

@@ -1,4 +1,4 @@
-"""The routes of bad cases: a tenant sees, corrects, labels, exports and deletes its own pages, and nobody else's."""
+"""The routes of bad cases: a tenant sees, labels, exports and deletes its own pages, and nobody else's."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from gpupool_ocr.cases.case import REASONS, STATUSES, Case, Reason, Status
-from gpupool_ocr.cases.correcting import Correction, corrected, draft_labels
+from gpupool_ocr.cases.correcting import draft_labels
 from gpupool_ocr.cases.keeper import Keeper
 from gpupool_ocr.cases.store import MAX_LISTED, CaseStore
 from gpupool_ocr.cases.thumbnail import MAX_WIDTH, thumbnail
 from gpupool_ocr.service.intake import receive_body
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.service.recognizing import caller_of
-from gpupool_ocr.service.shapes import ANSWERS, CASE_LABELS, CORRECTION, BadCase, BadCases
-from gpupool_wire.errors import Conflict, NotFound, UsageError
+from gpupool_ocr.service.shapes import ANSWERS, CASE_LABELS, BadCase, BadCases
+from gpupool_wire.errors import NotFound, UsageError
 
 #: Labels of one page; those of a dense page of A4 have 200 kB.
 MAX_BODY_BYTES = 4 << 20
@@ -113,7 +113,7 @@ def _add_changes(router: APIRouter, parts: Parts) -> None:
     async def label(request: Request, case_id: CaseId) -> Any:  # noqa: ANN401 - the model describes it
         """Say what is right of a page: all of its lines, and its fields."""
         tenants = _tenants(parts, request)
-        labels = _decode(await receive_body(request, MAX_BODY_BYTES), dict[str, Any])
+        labels = decode(await receive_body(request, MAX_BODY_BYTES), dict[str, Any])
         return (await _ask(keeper, lambda store: store.label(_mine(store, case_id, tenants).id, labels))).to_json()
 
     @router.delete("/cases/{case_id}", status_code=204)
@@ -123,60 +123,22 @@ def _add_changes(router: APIRouter, parts: Parts) -> None:
 
         def forget(store: CaseStore) -> None:
             case = _mine(store, case_id, tenants)
-            keeper.forget(case.tenant, _job_of(case))
+            keeper.forget(case.tenant, case.job)
             store.remove(case.id)
 
         await _ask(keeper, forget)
-
-    @router.post("/corrections", responses={200: {"model": BadCase}}, openapi_extra=CORRECTION)
-    async def correct(request: Request) -> Any:  # noqa: ANN401 - the model describes it
-        """Say what single lines or fields of an answer say in truth, by the answer's trace id; the page is kept then."""
-        tenant = caller_of(parts, request).tenant
-        correction = _decode(await receive_body(request, MAX_BODY_BYTES), Correction)
-        return (await asyncio.to_thread(_correct, keeper, tenant, correction)).to_json()
 
 
 async def _ask(keeper: Keeper, question: Callable[[CaseStore], T]) -> T:
     return await asyncio.to_thread(lambda: question(keeper.store))
 
 
-def _decode(body: bytes, kind: type[T]) -> T:
+def decode(body: bytes, kind: type[T]) -> T:
+    """Return a JSON body as a kind of value. Raises UsageError."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the body does not fit: {error}") from error
-
-
-def _correct(keeper: Keeper, tenant: str, correction: Correction) -> Case:
-    """Return the case that a correction makes, or changes. Raises NotFound, Conflict, and what the store raises."""
-    case = _kept(keeper, tenant, correction)
-    if case.status == "labelled":
-        raise Conflict(f"case {case.id} is labelled already: change its labels at /v1/cases/{case.id}/labels")
-    labels = corrected(case.labels or draft_labels(case.result), case.result, correction)
-    return keeper.store.correct(case.id, labels, is_complete=correction.complete)
-
-
-def _kept(keeper: Keeper, tenant: str, correction: Correction) -> Case:
-    """Return the case of a page that was answered, which becomes one now where it was read well."""
-    number, job = correction.page, correction.job
-    found = keeper.store.list(tenants=[tenant], trace=correction.trace) if correction.trace else []
-    there = [case for case in found if case.id.endswith(f"-{number}") and job in (None, _job_of(case))]
-    seen = [seen for seen in keeper.recent(tenant, correction.trace) if job in (None, seen.job)]
-    jobs = {_job_of(case) for case in there} | {one.job for one in seen}
-    if len(jobs) > 1:
-        raise Conflict(f"{len(jobs)} documents were sent under trace {correction.trace[:64]!r}: name the `job`")
-    if there:
-        return there[0]
-    if not seen:
-        raise NotFound(
-            f"nothing is kept of trace {correction.trace[:64]!r}: where pages are kept they can be corrected for a quarter of an "
-            "hour, at the `instance` that read them"
-        )
-    return keeper.keep_corrected(seen[0], number)
-
-
-def _job_of(case: Case) -> str:
-    return case.id.rpartition("-")[0]
 
 
 def _zip(store: CaseStore, business: str | None, tenants: Collection[str]) -> FilePath:

@@ -25,7 +25,7 @@ MAX_BODY_BYTES = 128 << 20
 BODY_S = 60.0
 #: How long the name of a file may be that is shown again in answers and logs.
 MAX_NAME_CHARS = 200
-_FORM, _JSON = "multipart/form-data", "application/json"
+FORM, _JSON = "multipart/form-data", "application/json"
 
 
 class TooLarge(LimitExceeded):
@@ -58,14 +58,14 @@ class Received:
     """What a request brought along."""
 
     documents: list[Document]
-    #: What the body said of bid, tid, mode, callback, keep.
+    #: What the body said of bid, tid, mode, callback, keep, correction.
     options: dict[str, str]
 
 
 async def receive(request: Request, fetcher: Fetcher) -> Received:
     """Return what a request brings. Raises TooLarge, UsageError, and what fetching raises."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == _FORM:
+    kind = kind_of(request)
+    if kind == FORM:
         async with _in_time():
             return await _from_form(request)
     body = await receive_body(request, MAX_DOCUMENT_BYTES)
@@ -74,6 +74,11 @@ async def receive(request: Request, fetcher: Fetcher) -> Received:
     if not body:
         raise UsageError('the body is empty: send a form with `file`, the file itself, or JSON {"url": ...}')
     return Received(documents=[Document(_name(request.query_params.get("name")), body)], options={})
+
+
+def kind_of(request: Request) -> str:
+    """Return what kind of body a request has, in lower case, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def receive_body(request: Request, limit: int) -> bytes:
@@ -125,7 +130,7 @@ async def _from_form(request: Request) -> Received:
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
                 documents.append(await _upload(value))
-            elif key in {"bid", "tid", "mode", "callback", "keep"}:
+            elif key in {"bid", "tid", "mode", "callback", "keep", "correction"}:
                 options[key] = value
     finally:
         await form.close()

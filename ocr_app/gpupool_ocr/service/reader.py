@@ -86,23 +86,36 @@ class Reader:
         is_deadly: bool = False,
     ) -> None:
         """Offer a document to the keeper of bad cases, where its rule and its sender let it be kept."""
+        seen = self.seen(job, content, rule, answer, outcome, is_deadly=is_deadly)
+        if seen is not None:
+            self.keeper.offer(seen)
+
+    def seen(
+        self,
+        job: Job,
+        content: bytes,
+        rule: CasesSpec | None,
+        answer: Mapping[str, Any],
+        outcome: Outcome,
+        *,
+        is_deadly: bool = False,
+    ) -> Seen | None:
+        """Return a document as the keeper takes it; None where its rule or its sender does not let it be kept."""
         if rule is None or not job.keep or outcome.status in _NOT_THE_PAGES:
-            return
+            return None
         error = None if outcome.status < 400 else msgspec.json.decode(outcome.body)["error"]
-        self.keeper.offer(
-            Seen(
-                job=job.id,
-                tenant=job.tenant,
-                business=job.bid,
-                trace=job.trace,
-                name=job.name,
-                content=content,
-                rule=rule,
-                pages=answer.get("pages", ()),
-                made_with={key: answer[key] for key in ("plan", "release", "versions") if key in answer},
-                error=error and {"code": error["code"], "message": error["message"]},
-                is_deadly=is_deadly,
-            )
+        return Seen(
+            job=job.id,
+            tenant=job.tenant,
+            business=job.bid,
+            trace=job.trace,
+            name=job.name,
+            content=content,
+            rule=rule,
+            pages=answer.get("pages", ()),
+            made_with={key: answer[key] for key in ("plan", "release", "versions") if key in answer},
+            error=error and {"code": error["code"], "message": error["message"]},
+            is_deadly=is_deadly,
         )
 
     def close(self) -> None:

@@ -144,6 +144,13 @@ CORRECTION = _json_body(
     fields=_TEXTS,
     complete={"type": "boolean", "default": False, "description": "All the rest of the page is right."},
 )
+CORRECTION["requestBody"]["content"]["multipart/form-data"] = {
+    "schema": {
+        "type": "object",
+        "required": ["correction", "file"],
+        "properties": {"correction": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
+    }
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 #: Read by hand, so that large bodies are refused while they arrive: FastAPI learns of them from here.
 BODY: dict[str, Any] = {

@@ -100,7 +100,7 @@ def test_whether_pages_are_kept_is_said_by_their_plan_else_by_the_service(tmp_pa
 def test_of_several_pages_the_bad_ones_are_kept(keeper: Keeper, tmp_path: Path, counts: Counter[tuple[str, str]]) -> None:
     from PIL import Image
 
-    first, second = (Image.new("RGB", (30, 20), colour) for colour in ("white", "red"))
+    first, second = (Image.new("RGB", (60, 40), colour) for colour in ("white", "red"))
     first.save(tmp_path / "two.tiff", save_all=True, append_images=[second])
     pages = (page(1, 0.99), page(2, 0.2))
     keeper.offer(seen(name="two.tiff", content=(tmp_path / "two.tiff").read_bytes(), pages=pages))

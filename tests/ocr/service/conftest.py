@@ -99,12 +99,13 @@ def client(address: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def keeping_parts(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    """An instance with tenants whose plan doubts every line; plan `off` keeps nothing."""
+    """An instance with tenants whose plan doubts every line; plan `strict` doubts none, plan `off` keeps nothing."""
     home = tmp_path_factory.mktemp("keeping")
     doubts = msgspec.structs.replace(snapshot.plans["text"], cases=CasesSpec(below=1.0))
     plans = {"text": doubts, "off": PlanSpec(steps=doubts.steps, cases=CasesSpec(keep=False))}
+    plans["strict"] = PlanSpec(steps=doubts.steps, cases=CasesSpec(below=0.0))
     (entry,) = snapshot.algorithms
-    algorithms = [entry, msgspec.structs.replace(entry, tid="off", plan="off")]
+    algorithms = [entry, *(msgspec.structs.replace(entry, tid=name, plan=name) for name in ("off", "strict"))]
     store = FolderStore(home / "snapshots")
     yaml = write_snapshot(msgspec.structs.replace(snapshot, plans=plans, algorithms=algorithms))
     store.set_desired(applied(Desired(), store.add(Entry(yaml=yaml, note="", by="test", at=0.0))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from gpupool_ocr.cases import keeper as keeping
 from gpupool_ocr.cases.store import CaseStore
 from gpupool_ocr.service.parts import Parts
 from gpupool_ocr.synthesis.dataset import find_examples
+from tests.ocr.service.conftest import drawn
 
 TEXT = "BANK427965"
 
@@ -177,6 +179,27 @@ def test_whoever_knows_the_trace_corrects_a_line_and_the_rest_stays_to_be_looked
     assert "no line 7" in message(
         shop.post("/v1/corrections", json={"trace": read(shop, page)["trace"], "lines": [{"order": 7, "text": "x"}]}), 404
     )
+
+
+def test_a_page_read_elsewhere_is_corrected_with_its_job_and_the_document_again(
+    of: Callable[[str], httpx.Client], page: bytes, keeping_parts: Parts
+) -> None:
+    shop = of("shop")
+    answer = read(shop, page, tid="strict")
+    trace, job = answer["trace"], answer["job"]
+    keeping_parts.keeper.forget("shop", job)  # as if another instance had read it
+    said = {"trace": trace, "lines": [{"order": 0, "text": "BANK 1"}]}
+    assert "later with `job`" in message(shop.post("/v1/corrections", json=said), 404)
+
+    def again(content: bytes, **more: str) -> httpx.Response:
+        return shop.post("/v1/corrections", data={"correction": json.dumps(said | more)}, files={"file": ("a.png", content)})
+
+    assert "no job None" in message(again(page), 404)
+    assert "no job" in message(again(page, job=job, trace="other"), 404)
+    assert "420x400 pixels; this document has 300x400" in message(again(drawn(width=300), job=job), 422)
+    case = again(page, job=job).json()
+    assert (case["id"], case["reason"], case["labels"]["lines"][0]["text"]) == (f"{job}-1", "corrected", "BANK 1")
+    assert shop.get(f"/v1/cases/{case['id']}/picture").status_code == 200
 
 
 def test_of_several_documents_under_one_trace_one_is_named(of: Callable[[str], httpx.Client], page: bytes) -> None:
