@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpupool_ocr.pages import Image
+from gpupool_ocr.skew import page_slope
 
 #: (4, 2) float32 corners: top left, top right, bottom right, bottom left, as the text reads.
 Quad = NDArray[np.float32]
@@ -84,9 +85,10 @@ def turn_back(quad: Quad, height: int, width: int) -> Quad:
 def reading_order(quads: list[Quad]) -> list[int]:
     """Return the indexes of boxes in reading order: lines from top to bottom, within a line from left to right.
 
-    A box joins a line where its middle lies within the height of the line's first box.
+    A box joins a line where its middle lies within the height of the line's first box. Lines are as askew as their page.
     """
-    middles = [float(quad[:, 1].mean()) for quad in quads]
+    slope = page_slope([quad.tolist() for quad in quads])
+    middles = [float(quad[:, 1].mean() - slope * quad[:, 0].mean()) for quad in quads]
     order: list[int] = []
     line: list[int] = []
     for index in sorted(range(len(quads)), key=lambda i: middles[i]):

@@ -151,7 +151,8 @@ def _joined(lines: Sequence[TextLine]) -> TextLine:
     if len(lines) == 1:
         return lines[0]
     text = " ".join(line.text for line in lines)[:MAX_LINE_CHARS]
-    return TextLine(polygon=around([line.polygon for line in lines]), text=text, score=min(line.score for line in lines))
+    polygon, upright = around([line.polygon for line in lines]), around([line.upright for line in lines])
+    return TextLine(polygon=polygon, text=text, score=min(line.score for line in lines), upright=upright)
 
 
 def _block(finder: Finder, sheet: Sheet) -> Iterator[Candidate]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from gpupool_ocr.skew import page_slope, straightened
 
 #: Corners in pixels, from where the text begins round clockwise.
 Polygon = tuple[tuple[float, float], ...]
@@ -27,13 +29,17 @@ class TextLine:
     text: str
     #: 0 to 1.
     score: float
+    #: The polygon as it would stand if the page lay straight: what is beside and below what is told by it.
+    upright: Polygon = ()
     left: float = field(init=False)
     right: float = field(init=False)
     top: float = field(init=False)
     bottom: float = field(init=False)
 
     def __post_init__(self) -> None:
-        xs, ys = [x for x, _ in self.polygon], [y for _, y in self.polygon]
+        upright = self.upright or self.polygon
+        object.__setattr__(self, "upright", upright)
+        xs, ys = [x for x, _ in upright], [y for _, y in upright]
         for name, value in (("left", min(xs)), ("right", max(xs)), ("top", min(ys)), ("bottom", max(ys))):
             object.__setattr__(self, name, value)
 
@@ -50,9 +56,9 @@ class TextLine:
 
     def middle_at(self, x: float) -> float:
         """Return the height in pixels at which this line, drawn out, passes x: pages lie askew."""
-        if len(self.polygon) != 4:
+        if len(self.upright) != 4:
             return (self.top + self.bottom) / 2
-        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.polygon
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.upright
         start, end = ((x0 + x3) / 2, (y0 + y3) / 2), ((x1 + x2) / 2, (y1 + y2) / 2)
         run = end[0] - start[0]
         # A line of a character or two says nothing of the slope of the page.
@@ -85,10 +91,12 @@ def around(polygons: Sequence[Polygon]) -> Polygon:
 
 
 class Sheet:
-    """The lines of one page, in reading order."""
+    """The lines of one page, in reading order. A page that lies askew is straightened first; polygons stay where they are."""
 
     def __init__(self, lines: Iterable[TextLine]) -> None:
         self.lines = [line for line in lines if line.text.strip()]
+        if slope := page_slope([line.polygon for line in self.lines]):
+            self.lines = [replace(line, upright=straightened(line.polygon, slope)) for line in self.lines]
         self.left = min((line.left for line in self.lines), default=0.0)
         self.top = min((line.top for line in self.lines), default=0.0)
         self.width = max((line.right for line in self.lines), default=1.0) - self.left or 1.0
