@@ -164,15 +164,19 @@ class Programs:
         Raises ModelEvicted where it has to be loaded and the node has forgotten the model, and whatever `act` raises.
         """
         program = shared.enter()
+        is_relieved = False
         try:
-            if program is None:
-                program = self._load(shared)
             while True:
                 try:
-                    return act(program)
+                    return act(program or self._load(shared))
                 except OutOfSliceMemory as error:
                     if _can_never_fit(error) or not self.evict_one():
                         raise
+                except MemoryError:
+                    if is_relieved and not self.evict_one():
+                        raise
+                    self._device.relieve()
+                    is_relieved = True
         finally:
             shared.leave()
 

@@ -206,6 +206,9 @@ class Device(ABC):
             self.account.give(program.charge)
             program.charge = None
 
+    def relieve(self) -> None:  # noqa: B027 - most devices keep nothing
+        """Give back what is only kept for reuse, after an allocation of the worker itself has failed."""
+
     def bound(self) -> None:
         """Let operating system or driver hold the limit, too, from now on. Called once, when the worker stands."""
         self._bound()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -518,6 +519,15 @@ def test_opening_a_model_unloads_the_one_that_idled_for_longest(start_worker: St
     with pytest.raises(OutOfSliceMemory):
         client.open(models.weighty(140))
     assert client.run(second.session_id, x)[0].nbytes == 40 * MIB
+
+
+def test_models_that_come_and_go_leave_no_holes_that_count(start_worker: Start, connect: Connect, models: Any) -> None:
+    worker = start_worker(memory_mib=128)
+    client = connect(worker, worker.admit("link"))
+    opened = [(mib, client.open(models.weighty(mib)).session_id) for mib in (50, 40, 45)]
+    x = {"x": np.ones(1, np.float32)}
+    for mib, session_id in random.Random(1).choices(opened, k=20):
+        assert client.run(session_id, x)[0].nbytes == mib * MIB
 
 
 def test_a_call_that_needs_room_unloads_idle_models(start_worker: Start, connect: Connect, models: Any) -> None:
