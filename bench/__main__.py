@@ -13,6 +13,7 @@ BENCHES = {
     "ocr_accuracy": [],
     "ocr_fields": ["--documents", "21"],
     "ocr_service": ["--callers", "8", "--requests", "24"],
+    "ocr_cases": ["--local", "--requests", "16", "--rounds", "2"],
     "ocr_faults": ["--local"],
     "ocr_tuning": ["--pages", "200", "--replay", "60", "--epochs", "20"],
     "share": ["--seconds", "10"],

@@ -3,7 +3,8 @@
     python -m bench.ocr_cases [--callers 4] [--requests 32] [--rounds 3] [--local]
 
 One service whose plan doubts every line. Rounds alternate between both, each begun when nothing waits to be kept any more; the
-figures are over all rounds of a kind. `kept later` is how long behind the last answer of a round its last page was kept.
+figures are over all rounds of a kind. `cpu s` is the service's processor time a document, with what keeping it took, which other
+programs on the machine hardly change. `kept later` is how long behind the last answer of a round its last page was kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import psutil
 
 from bench.ocr_load import Answered, Service, free_port, load, percentile
 from gpupool_ocr import samples
@@ -60,29 +62,34 @@ def run(arguments: argparse.Namespace, folder: Path) -> None:
     service = Service("service", command, port, "/v1/recognize", {"GPUPOOL_HOME": str(folder / "home")})
     service.start()
     try:
-        answers, seconds, later = measure(arguments, service)
+        answers, seconds, cpu, later = measure(arguments, service)
         told = counts(service)
     finally:
         service.stop()
-    print(f"{'':<10}{'documents/s':>12}{'p50 ms':>9}{'p95 ms':>9}{'failed':>8}")
+    rates = {kind: len(found) / seconds[kind] for kind, found in answers.items()}
+    print(f"{'':<10}{'documents/s':>12}{'p50 ms':>9}{'p95 ms':>9}{'cpu s':>8}{'failed':>8}")
     for kind, found in answers.items():
         latencies = [1000 * one.latency_s for one in found]
+        p50, p95 = percentile(latencies, 0.5), percentile(latencies, 0.95)
         failed = sum(one.status != 200 for one in found)
-        rate = len(found) / seconds[kind]
-        print(f"{kind:<10}{rate:>12.2f}{percentile(latencies, 0.5):>9.0f}{percentile(latencies, 0.95):>9.0f}{failed:>8}")
-    rates = {kind: len(found) / seconds[kind] for kind, found in answers.items()}
+        print(f"{kind:<10}{rates[kind]:>12.2f}{p50:>9.0f}{p95:>9.0f}{cpu[kind] / len(found):>8.3f}{failed:>8}")
     print(f"throughput, kept : not kept = {rates['kept'] / rates['not kept']:.3f}")
+    print(f"processor time, kept : not kept = {cpu['kept'] / cpu['not kept']:.3f}")
     print(f"cases {told}; kept later {max(later):.2f} s at most")
 
 
-def measure(arguments: argparse.Namespace, service: Service) -> tuple[dict[str, list[Answered]], dict[str, float], list[float]]:
-    """Return answers and seconds by kind, and how long behind each round the last page was kept."""
+def measure(
+    arguments: argparse.Namespace, service: Service
+) -> tuple[dict[str, list[Answered]], dict[str, float], dict[str, float], list[float]]:
+    """Return answers, seconds and processor time by kind, and how long behind each round the last page was kept."""
+    assert service.process is not None
+    process = psutil.Process(service.process.pid)
     answers: dict[str, list[Answered]] = {kind: [] for kind in KINDS}
-    seconds, later = dict.fromkeys(KINDS, 0.0), []
+    seconds, cpu, later = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0), []
     load(f"{service.url}{service.path}?keep=false", samples.paths(), arguments.callers, arguments.callers)
     for _ in range(arguments.rounds):
         for kind, query in KINDS.items():
-            before = sum(counts(service).values())
+            before, used = sum(counts(service).values()), process.cpu_times()
             found, took_s = load(f"{service.url}{service.path}{query}", samples.paths(), arguments.callers, arguments.requests)
             answers[kind] += found
             seconds[kind] += took_s
@@ -90,7 +97,9 @@ def measure(arguments: argparse.Namespace, service: Service) -> tuple[dict[str, 
             while kind == "kept" and sum(counts(service).values()) < before + len(found):
                 time.sleep(0.05)
             later.append(time.perf_counter() - behind)
-    return answers, seconds, later
+            now = process.cpu_times()
+            cpu[kind] += now.user + now.system - used.user - used.system
+    return answers, seconds, cpu, later
 
 
 def counts(service: Service) -> dict[str, int]:

@@ -70,3 +70,15 @@ if now ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'revision', ARGV[3], 'state', ARGV[2])
 return 1
 """
+
+#: KEYS desired, number, snapshots; ARGV revision, state, last number, then number and snapshot in turn.
+#: Returns 0 where this revision is there, or a later one. Nothing of another beginning is left.
+RESTORE: Final = """
+local now = redis.call('HGET', KEYS[1], 'revision') or '0'
+if tonumber(now) >= tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[3])
+for index = 4, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[index], ARGV[index + 1]) end
+redis.call('SET', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'state', ARGV[2])
+return 1
+"""

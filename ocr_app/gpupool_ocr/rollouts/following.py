@@ -18,7 +18,7 @@ from gpupool_ocr.plans.reading import default_snapshot, read_snapshot, write_sna
 from gpupool_ocr.plans.spec import Snapshot
 from gpupool_ocr.rollouts.desired import Desired, applied, promoted, rolled_back
 from gpupool_ocr.rollouts.proving import Proof, prove
-from gpupool_ocr.rollouts.store import Entry, SnapshotStore
+from gpupool_ocr.rollouts.store import Entry, SnapshotStore, is_lost
 from gpupool_wire.errors import Conflict, GpupoolError
 
 _log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Rollouts:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ocr-follow", daemon=True)
         self._followed = -1
+        # The newest state that was seen, and the history it goes with: a Redis that starts empty is told again.
+        self._known, self._history = Desired(), list[Entry]()
 
     @property
     def problems(self) -> dict[int, str]:
@@ -124,7 +126,7 @@ class Rollouts:
     def follow(self) -> None:
         """Make the desired state real, as far as it is not. Raises QueueAway; what cannot be opened is kept as a problem."""
         with self._lock:
-            state = self._store.desired()
+            state = self._look()
             if state.revision == self._followed or not state.active:
                 return
             active = self._release(state.active)
@@ -137,6 +139,17 @@ class Rollouts:
                 self._followed = state.revision
             for number in self._built.keys() - {state.active, state.candidate}:
                 del self._built[number]  # the router retires it behind its last document
+
+    def _look(self) -> Desired:
+        """Return the desired state, and put it back first where the store has lost it."""
+        state = self._store.desired()
+        if is_lost(state, self._known):
+            if self._store.restore(self._known, self._history):
+                _log.warning("the desired state, revision %s, was lost and is put back", self._known.revision)
+            state = self._store.desired()
+        if state.revision > self._known.revision:
+            self._known, self._history = state, self._store.history()
+        return state
 
     def _change(self, state: Desired) -> Desired:
         self._store.set_desired(state)

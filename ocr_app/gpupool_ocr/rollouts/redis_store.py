@@ -64,6 +64,14 @@ class RedisSnapshots:
             found = self._redis.hvals(SNAPSHOTS)
         return sorted((msgspec.json.decode(raw, type=Entry) for raw in found), key=lambda entry: -entry.number)
 
+    def restore(self, state: Desired, history: list[Entry]) -> bool:
+        """See SnapshotStore."""
+        entries = [part for entry in history for part in (entry.number, msgspec.json.encode(entry))]
+        last = max((entry.number for entry in history), default=0)
+        with away():
+            arguments = (state.revision, msgspec.json.encode(state), last, *entries)
+            return bool(self._redis.eval(scripts.RESTORE, 3, DESIRED, NUMBER, SNAPSHOTS, *arguments))
+
 
 class RedisBeats:
     """A BeatStore of several instances. Ages are told by Redis's clock alone."""

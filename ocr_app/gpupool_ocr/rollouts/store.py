@@ -48,6 +48,14 @@ class SnapshotStore(Protocol):
     def history(self) -> list[Entry]:
         """Return all snapshots, newest first."""
 
+    def restore(self, state: Desired, history: list[Entry]) -> bool:
+        """Put back what the store has lost; return False where it holds this revision, or a later one."""
+
+
+def is_lost(present: Desired, known: Desired) -> bool:
+    """Whether a store forgot what was known: revisions only grow, so one that is smaller was begun anew."""
+    return present.revision < known.revision
+
 
 def check_revision(before: Desired, after: Desired) -> None:
     """Refuse a state that was not made from the present one. Raises Conflict."""
@@ -92,6 +100,16 @@ class FolderStore:
     def history(self) -> list[Entry]:
         """See SnapshotStore."""
         return [self.get(number) for number in sorted(self._numbers(), reverse=True)]
+
+    def restore(self, state: Desired, history: list[Entry]) -> bool:
+        """See SnapshotStore."""
+        with self._locked():
+            if not is_lost(self.desired(), state):
+                return False
+            for entry in history:
+                self._write(f"{entry.number:06}.json", msgspec.json.encode(entry))
+            self._write("desired.json", msgspec.json.encode(state))
+            return True
 
     def _numbers(self) -> list[int]:
         return [int(path.stem) for path in self._folder.glob("[0-9]*.json")]

@@ -93,3 +93,16 @@ def test_only_who_beat_of_late_is_alive(redis_url: str) -> None:
     client.hset("gpupool:ocr:beats", "a", stale)
     assert [one.instance for one in beats.alive()] == ["b"]
     client.close()
+
+
+def test_what_a_store_has_lost_is_put_back_once(store: SnapshotStore) -> None:
+    history = [Entry(number=number, at=0.0, by="me", note="", yaml=f"n{number}") for number in (2, 1)]
+    state = Desired(revision=7, active=2, earlier=[1])
+    store.add(Entry(at=0.0, by="another", note="the default", yaml="default"))
+    store.set_desired(applied(store.desired(), 1))  # somebody began anew
+    assert store.restore(state, history)
+    assert (store.desired(), store.history()) == (state, history)
+    assert store.add(Entry(at=0.0, by="me", note="", yaml="n3")) == 3
+    assert not store.restore(state, history)
+    assert not store.restore(Desired(revision=6, active=1), history)
+    assert (store.desired().active, len(store.history())) == (2, 3)

@@ -46,7 +46,7 @@ def redis(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def addresses(redis: Server, snapshot: Snapshot, tmp_path: Path) -> Iterator[dict[str, str]]:
+def addresses(redis: Server, snapshot: Snapshot, page: bytes, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Two instances: callers of one are patient, those of the other wait two seconds."""
     client = connect(redis.url)
     store = RedisSnapshots(client)
@@ -59,6 +59,10 @@ def addresses(redis: Server, snapshot: Snapshot, tmp_path: Path) -> Iterator[dic
         serving(patient) as first,
         serving(hurried) as second,
     ):
+        for address in (first, second):  # FastAPI makes its validators with the first call, and is not made for two threads then
+            httpx.post(f"{address}/v1/recognize?mode=async", content=page, trust_env=False, timeout=60)
+            for path in ("v1/jobs/none", "v1/admin/status", "v1/admin/snapshots"):
+                httpx.get(f"{address}/{path}", trust_env=False, timeout=60)
         yield {"patient": first, "hurried": second}
 
 
@@ -141,3 +145,21 @@ def test_no_page_is_lost_while_redis_is_gone_for_ten_seconds(addresses: dict[str
     assert {status for got in patient.statuses.values() for status in got} == {200}
     assert 503 in {status for got in hurried.statuses.values() for status in got}
     eventually(lambda: len(httpx.get(f"{addresses['patient']}/v1/admin/status", trust_env=False).json()["instances"]) == 2)
+
+
+def test_a_redis_that_comes_back_empty_is_told_again_what_shall_be_read_with(
+    addresses: dict[str, str], redis: Server, page: bytes
+) -> None:
+    admin = f"{addresses['patient']}/v1/admin"
+    before = httpx.get(f"{admin}/status", trust_env=False).json()["desired"]
+    redis.stop()
+    redis.start("--appendonly", "no", "--save", "")
+
+    def is_back() -> bool:
+        status = httpx.get(f"{admin}/status", trust_env=False)
+        return status.status_code == 200 and status.json()["desired"] == before
+
+    eventually(is_back)
+    assert [entry["number"] for entry in httpx.get(f"{admin}/snapshots", trust_env=False).json()] == [1]
+    answer = httpx.post(f"{addresses['patient']}/v1/recognize", content=page, timeout=90, trust_env=False)
+    assert (answer.status_code, answer.json()["release"]) == (200, 1)
