@@ -46,6 +46,17 @@ def test_the_detector_sees_whole_strides_within_its_limits(height: int, width: i
         assert max(abs(seen[0] - height), abs(seen[1] - width)) <= 16
 
 
+@given(SIDES, SIDES)
+def test_small_pictures_are_enlarged_but_not_beyond_what_the_network_knows(height: int, width: int) -> None:
+    seen = scaled_size(height, width, SETTINGS)
+    assert all(shown <= max(32, SETTINGS.max_enlargement * side + 16) for shown, side in zip(seen, (height, width), strict=True))
+
+
+def test_a_strip_with_one_line_is_seen_at_a_fraction_of_a_page() -> None:
+    assert scaled_size(30, 92, SETTINGS) == (128, 384)  # four times as large, in whole strides
+    assert scaled_size(217, 463, SETTINGS) == (736, 1568)
+
+
 @given(st.integers(1, 10_000_000), st.integers(1, 5_000))
 def test_parts_cover_the_page_and_overlap(height: int, width: int) -> None:
     parts = windows(height, width, SETTINGS)
