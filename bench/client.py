@@ -5,16 +5,19 @@
 calls        a model that adds 16 numbers, and an array operation with its read, against a bare pyzmq ping-pong of as many bytes
 recognition  requests/s on a model shaped as recognition of a text line, 1 and 8 callers, against ONNX Runtime in this process
 batching     requests/s of 8 callers with inputs of their own, batched by the worker and not: that model, and one of dense layers
-transfers    1, 10 and 100 MB up and down as arrays of the slice, against a bare pyzmq copy between two processes
+transfers    1, 10 and 100 MB up and down as arrays of the slice, against a bare pyzmq copy between two processes; the same with
+             tensors in the socket, and a copy within this process
 chain        100 operations on an array, read once: questions the client asked
 
 Everything shares the machine's cores, the pool's own processes too. The program runs as `gpupool run` would run it: with glibc's
-thresholds raised, so that large buffers are kept for reuse. GPUPOOL_LOCAL_STREAM=off measures calls over ZeroMQ, GPUPOOL_SHARED_MEMORY=off with tensors in the socket.
+thresholds raised, so that large buffers are kept for reuse. GPUPOOL_LOCAL_STREAM=off measures calls over
+ZeroMQ, GPUPOOL_SHARED_MEMORY=off with tensors in the socket.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import threading
@@ -30,6 +33,7 @@ import gpupool
 from bench.paired import run_paired
 from bench.programs.pingpong import PingPong
 from bench.programs.recognition import SHAPE, dense, doubling, image, recognition
+from gpupool import shared_memory
 from gpupool.hooking import MALLOC
 from gpupool_wire.messages import ModelOptions
 
@@ -76,6 +80,22 @@ def ping_pong() -> Iterator[PingPong]:
         yield other
     finally:
         other.close()
+
+
+@contextmanager
+def tensors_in_socket(slice_: gpupool.Slice) -> Iterator[None]:
+    """Without shared memory, on channels of their own."""
+    link, before = slice_.link(), os.environ.get(shared_memory.VARIABLE, "on")
+
+    def renew(value: str) -> None:
+        os.environ[shared_memory.VARIABLE] = value
+        link._drop(link._take_idle(math.inf))
+
+    renew("off")
+    try:
+        yield
+    finally:
+        renew(before)
 
 
 def calls(slice_: gpupool.Slice, rounds: int, seconds: float) -> None:
@@ -151,16 +171,23 @@ def transfers(slice_: gpupool.Slice, rounds: int, _seconds: float) -> None:
             def down(held: Any = held) -> None:
                 np.asarray(held)
 
+            def in_socket(call: Callable[[], object], repeats: int = repeats) -> float:
+                with tensors_in_socket(slice_):
+                    return median_us(call, repeats)
+
             contenders: dict[str, Callable[[], object]] = {
                 f"bare pyzmq, {megabytes} MB up": lambda data=data: other.ask([b"s", data]),  # type: ignore[misc]
                 "the pool, up": up,
                 "bare pyzmq, down": lambda data=data: other.ask([b"f", str(len(data)).encode()]),  # type: ignore[misc]
                 "the pool, down": down,
+                "memcpy": data.copy,
             }
             speeds = {
                 name: lambda call=call: megabytes * 1e6 / median_us(call, repeats)  # type: ignore[misc]  # noqa: B023
                 for name, call in contenders.items()
             }
+            speeds["the pool, up, in the socket"] = lambda: megabytes * 1e6 / in_socket(up)  # noqa: B023
+            speeds["the pool, down, in the socket"] = lambda: megabytes * 1e6 / in_socket(down)  # noqa: B023
             print(run_paired(speeds, rounds).table("MB/s"), flush=True)
 
 

@@ -1,4 +1,7 @@
-"""Calls as programs make them: many tiny ones, many at once, interrupted ones, after a fork; on streams and at the port."""
+"""Calls as programs make them: many tiny ones, many at once, interrupted ones, after a fork.
+
+With tensors in shared memory, in the streams' sockets, and at the port.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ import pytest
 from onnx import TensorProto, helper
 
 import gpupool
-from gpupool import stream
+from gpupool import shared_memory, stream
 
 pytestmark = pytest.mark.system
 
 X = np.arange(6, dtype=np.float32)
+LARGE = np.arange(300_000, dtype=np.float32)
 TINY_CALLS = 10_000
 #: Fills the sockets' buffers many times over, so that an interrupt meets it on its way.
 MEGABYTES = 48
@@ -32,9 +36,10 @@ def counting() -> bytes:
     return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
 
 
-@pytest.fixture(params=["on", "off"], ids=["streams", "port"])
+@pytest.fixture(params=[("on", "on"), ("on", "off"), ("off", "off")], ids=["memory", "sockets", "port"])
 def held(system_pool: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[gpupool.Slice]:
-    monkeypatch.setenv(stream.VARIABLE, request.param)
+    for variable, value in zip((stream.VARIABLE, shared_memory.VARIABLE), request.param, strict=True):
+        monkeypatch.setenv(variable, value)
     with system_pool.connect() as pool, pool.slice(40, "512MiB") as held:
         yield held
 
@@ -53,13 +58,22 @@ def test_every_thread_gets_its_own_answers(held: gpupool.Slice, doubling: bytes)
 
     def drive(number: int) -> None:
         for size in (1, 5_000, 300_000):
-            for _ in range(5):
+            for _ in range(3):
                 x = np.full(size, number, np.float32)
                 assert np.array_equal(model.run({"x": x})[0], x + x)
 
-    with ThreadPoolExecutor(16) as threads:
-        for _ in threads.map(drive, range(16)):
+    with ThreadPoolExecutor(100) as threads:
+        for _ in threads.map(drive, range(100)):
             pass
+
+
+def test_results_outlive_the_calls_after_them_and_the_slice(system_pool: Any, doubling: bytes) -> None:
+    with system_pool.connect() as pool, pool.slice(40, "512MiB") as held:
+        model = held.open_model(doubling)
+        results = [model.run({"x": LARGE + number})[0] for number in range(5)]
+    for number, result in enumerate(results):
+        assert np.array_equal(result, 2 * (LARGE + number))
+        result += 1  # the program's own
 
 
 def test_an_interrupt_in_the_middle_of_a_transfer_leaves_the_link_usable(held: gpupool.Slice, doubling: bytes) -> None:
@@ -82,10 +96,12 @@ def test_an_interrupt_in_the_middle_of_a_transfer_leaves_the_link_usable(held: g
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_parent_and_child_both_call_after_a_fork(held: gpupool.Slice, doubling: bytes) -> None:
     model = held.open_model(doubling)
-    assert np.array_equal(model.run({"x": X})[0], X + X)
+    (before,) = model.run({"x": LARGE})
     child = os.fork()
     if child == 0:
-        os._exit(0 if np.array_equal(model.run({"x": X})[0], X + X) else 1)
+        is_right = np.array_equal(model.run({"x": LARGE - 1})[0], 2 * (LARGE - 1)) and np.array_equal(before, 2 * LARGE)
+        os._exit(0 if is_right else 1)
     for _ in range(20):
-        assert np.array_equal(model.run({"x": X})[0], X + X)
+        assert np.array_equal(model.run({"x": LARGE + 1})[0], 2 * (LARGE + 1))
+    assert np.array_equal(before, 2 * LARGE)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
