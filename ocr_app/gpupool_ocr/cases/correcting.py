@@ -58,7 +58,8 @@ def corrected(labels: Mapping[str, Any], result: Mapping[str, Any], correction: 
         read = result.get("lines", [])
         if 0 <= order < len(read):
             raise Redacted(f"line {order} is taken out of this page: it cannot be corrected")
-        raise NotFound(f"the page has no line {order}; its lines are 0 to {len(read) - 1}")
+        there_are = f"its lines are 0 to {len(read) - 1}" if read else "none of its lines is kept"
+        raise NotFound(f"the page has no line {order}; {there_are}")
     lines = [{**line, "text": texts.get(line.get("order"), line["text"])} for line in labels["lines"]]
     return {**labels, "lines": lines, "fields": {**(labels.get("fields") or {}), **correction.fields}}
 

@@ -103,7 +103,8 @@ def _add_views(router: APIRouter, parts: Parts) -> None:
         content = await _ask(keeper, read)
         if content is None:
             raise NotFound(f"no picture of case {case_id} is kept")
-        return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        # Whoever uses this browser next may be another tenant, and what is deleted is gone.
+        return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
 
 
 def _add_changes(router: APIRouter, parts: Parts) -> None:

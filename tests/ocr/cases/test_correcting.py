@@ -47,6 +47,8 @@ def test_a_second_correction_keeps_the_first() -> None:
 def test_what_cannot_be_corrected_is_named() -> None:
     with pytest.raises(NotFound, match="no line 3; its lines are 0 to 2"):
         apply(lines={3: "x"})
+    with pytest.raises(NotFound, match="no line 0; none of its lines is kept"):
+        corrected(draft_labels({}), {}, Correction(trace="t", lines=[LineCorrection(order=0, text="x")]))
     with pytest.raises(Redacted, match="line 1 is taken out"):
         apply(lines={1: "6222"})
     with pytest.raises(UsageError, match="names `lines`"):

@@ -72,7 +72,7 @@ def test_a_doubtful_page_is_kept_with_its_picture(of: Callable[[str], httpx.Clie
     assert (case["reason"], case["status"]) == ("low_confidence", "open")
     assert case["result"]["lines"] == answer["pages"][0]["lines"]
     picture = shop.get(f"/v1/cases/{case['id']}/picture")
-    assert picture.headers["content-type"] == "image/png"
+    assert (picture.headers["content-type"], picture.headers["cache-control"]) == ("image/png", "no-store")
     assert cv2.imdecode(np.frombuffer(picture.content, np.uint8), cv2.IMREAD_COLOR).shape == (400, 420, 3)
     small = shop.get(f"/v1/cases/{case['id']}/picture", params={"width": 84}).content
     assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR).shape == (80, 84, 3)

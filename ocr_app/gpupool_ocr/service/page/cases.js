@@ -2,6 +2,7 @@
 "use strict";
 const PART = 40; // cases asked for at a time
 let cases = []; // those of the list
+const thumbnails = new Map(); // addresses of small pictures by case: a list that is drawn again asks for none twice
 let present = null; // the one that is shown
 let fields = {};
 let isDirty = false;
@@ -50,10 +51,17 @@ function entry(found) {
 }
 
 async function thumbnail(id, button) {
-  const reply = await ask("GET", `v1/cases/${id}/picture?width=144`).catch(() => null);
-  if (!reply) return;
-  const image = make("img", { alt: "", src: URL.createObjectURL(await reply.blob()), onload: () => URL.revokeObjectURL(image.src) });
-  button.firstChild.replaceWith(image);
+  if (!thumbnails.has(id)) {
+    const reply = await ask("GET", `v1/cases/${id}/picture?width=144`).catch(() => null);
+    if (!reply) return;
+    thumbnails.set(id, URL.createObjectURL(await reply.blob()));
+  }
+  button.firstChild.replaceWith(make("img", { alt: "", src: thumbnails.get(id) }));
+}
+
+function forgetThumbnails() {
+  for (const address of thumbnails.values()) URL.revokeObjectURL(address);
+  thumbnails.clear();
 }
 
 function mark() {
@@ -219,7 +227,7 @@ $("another").addEventListener("keydown", (event) => {
 $("export").addEventListener("click", () => ask("GET", "v1/cases.zip").then(async (reply) => saveAs(await reply.blob(), "cases.zip")).catch((error) => say(error.message)));
 for (const name of ["status", "reason"]) $(name).addEventListener("change", () => load());
 $("options").addEventListener("submit", (event) => event.preventDefault());
-document.addEventListener("key", () => load());
+document.addEventListener("key", () => { forgetThumbnails(); clear("Choose a page."); load(); });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey && event.key === "Enter" && present) { event.preventDefault(); save(); }
   if (event.altKey && ["ArrowUp", "ArrowDown"].includes(event.key)) { event.preventDefault(); step(event.key === "ArrowUp" ? -1 : 1); }
