@@ -5,6 +5,7 @@ With tensors in shared memory, in the streams' sockets, and at the port.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -18,6 +19,8 @@ from onnx import TensorProto, helper
 
 import gpupool
 from gpupool import shared_memory, stream
+from gpupool.models import Model
+from gpupool_wire.messages import ModelOptions
 
 pytestmark = pytest.mark.system
 
@@ -36,12 +39,48 @@ def counting() -> bytes:
     return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
 
 
+def fading(steps: int = 1500) -> bytes:
+    """Some milliseconds of small steps, each of which takes as long for eight rows as for one. Any number of rows."""
+    info = helper.make_tensor_value_info
+    names = ["x", *(f"h{step}" for step in range(steps - 1)), "y"]
+    nodes = [helper.make_node("Mul", [before, "w"], [after]) for before, after in itertools.pairwise(names)]
+    ends = [[info(name, TensorProto.FLOAT, ["N", 4])] for name in "xy"]
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4], [0.999] * 4)
+    graph = helper.make_graph(nodes, "fading", *ends, [weights])
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString())
+
+
 @pytest.fixture(params=[("on", "on"), ("on", "off"), ("off", "off")], ids=["memory", "sockets", "port"])
 def held(system_pool: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[gpupool.Slice]:
     for variable, value in zip((stream.VARIABLE, shared_memory.VARIABLE), request.param, strict=True):
         monkeypatch.setenv(variable, value)
     with system_pool.connect() as pool, pool.slice(40, "512MiB") as held:
         yield held
+
+
+def test_calls_of_many_threads_are_batched_unless_they_must_not_be_and_are_counted_one_by_one(held: gpupool.Slice) -> None:
+    expected = np.float32(1)
+    for _ in range(1500):
+        expected *= np.float32(0.999)
+    asis = ModelOptions(graph_optimization_level=0, intra_op_num_threads=1)
+
+    def batched(model: Model, calls: int = 25) -> int:
+        """Have calls made by eight threads, with an input each; return how many of them were in batches."""
+
+        def call(number: int) -> bool:
+            x = np.full((1, 4), 2.0 ** (number % 60), np.float32)  # so that rounding is the same for all
+            assert (model.run({"x": x})[0] == x * expected).all()
+            return model.last_timing is not None and model.last_timing.batched > 0
+
+        with ThreadPoolExecutor(8) as threads:
+            return sum(threads.map(call, range(8 * calls)))
+
+    with held.profile() as profile:
+        assert batched(held.open_model(fading(), asis, batching=False)) == 0
+        together = batched(held.open_model(fading(), asis))
+    assert 0 < together < 8 * 25
+    assert profile.total.batched == held.usage().batched_calls == together
+    assert held.usage().calls == 2 * 8 * 25
 
 
 def test_ten_thousand_tiny_calls_carry_their_state(held: gpupool.Slice) -> None:
