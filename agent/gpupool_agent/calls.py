@@ -7,7 +7,6 @@ main ──submit──> queue ──> executors (runs, array work) ─┐
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import queue
@@ -34,10 +33,6 @@ from gpupool_wire.messages import Failed, OpenedModel, Operate, Operated, Result
 
 _log = logging.getLogger(__name__)
 _now = time.monotonic_ns
-#: As os.eventfd_write, but Python's lock is kept: main, which wakes up, would take it, and this thread would have to wait for
-#: main before it could begin its next call. Main gets it when that call executes.
-_eventfd_write = ctypes.PyDLL(None).eventfd_write
-_eventfd_write.argtypes = (ctypes.c_int, ctypes.c_uint64)
 
 #: A call below this runs on the thread that received it: handing it over and back costs about a tenth of a millisecond. Up to
 #: the second bound that pays only where no other call waits, which the main thread would keep waiting.
@@ -124,7 +119,7 @@ class Calls:
 
     def wake(self) -> None:
         """Wake whoever polls `wake_fd`."""
-        _eventfd_write(self.wake_fd, 1)
+        os.eventfd_write(self.wake_fd, 1)
 
     def _finish(self, done: Done | None) -> None:
         if done is not None:
