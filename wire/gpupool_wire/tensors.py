@@ -20,10 +20,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from gpupool_wire.errors import LocalProtocolError, RemoteProtocolError
+from gpupool_wire.gathering import Buffer as Buffer
+from gpupool_wire.gathering import gather
 from gpupool_wire.limits import CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_NDIM
 
 Array = NDArray[Any]
-Buffer = bytes | bytearray | memoryview
 
 _NATIVE = [
     "bool",
@@ -188,43 +189,6 @@ def pack_tensor(array: Array) -> tuple[TensorSpec, list[memoryview]]:
     return TensorSpec(name, tuple(array.shape), len(frames), len(view)), frames
 
 
-def _gather(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
-    """Return the payload of `frames` as one flat uint8 array: a view of what lies in one piece, else a gathered copy.
-
-    Also of a piece of something larger: an array that keeps more memory than its own would not be charged for it.
-    """
-    block = _block(frames)
-    if block is not None and block.nbytes == spec.nbytes:
-        return block
-    if len(frames) == 1 and block is None:
-        return np.frombuffer(frames[0], np.uint8)
-    gathered = np.empty(spec.nbytes, np.uint8)
-    start = 0
-    for frame in frames:
-        end = start + len(frame)
-        gathered[start:end] = np.frombuffer(frame, np.uint8)
-        start = end
-    return gathered
-
-
-def _owner(frame: Buffer) -> object:
-    return frame.obj if isinstance(frame, memoryview) else None
-
-
-def _block(frames: Sequence[Buffer]) -> Array | None:
-    """Return the array, as flat uint8, of which all these frames are pieces that lie side by side; None where there is none."""
-    block = _owner(frames[0])
-    if not isinstance(block, np.ndarray) or not block.flags.c_contiguous:
-        return None
-    whole = block.reshape(-1).view(np.uint8)
-    end = whole.ctypes.data
-    for frame in frames:
-        if _owner(frame) is not block or np.frombuffer(frame, np.uint8).ctypes.data != end:
-            return None if len(frames) > 1 else whole
-        end += len(frame)
-    return whole
-
-
 def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
     """Return the array of a spec and its frames, read-only where it is a view of a frame.
 
@@ -245,7 +209,7 @@ def unpack_tensor(spec: TensorSpec, frames: Sequence[Buffer]) -> Array:
         return _from_texts(spec, size, b"".join(frames))
     if not frames:
         return np.empty(spec.shape, dtype)
-    array = _gather(spec, frames).view(dtype)
+    array = gather(frames, spec.nbytes).view(dtype)
     if not array.flags.aligned:
         array = array.copy()  # small messages arrive inside libzmq's receive buffer, at any offset
     return array.reshape(spec.shape)
