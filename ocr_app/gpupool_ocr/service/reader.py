@@ -61,8 +61,7 @@ class Reader:
         except Exception as error:  # noqa: BLE001 - a page must not take the worker with it, whatever it brings up
             fault = GpupoolError(f"reading {job.name} failed: {type(error).__name__}: {error}")
             outcome = Outcome(status=500, body=describe_error(fault, job), instance=self.instance)
-        self._note(taken, outcome, answer, time.perf_counter() - start)
-        self.keep(job, taken.content, rule, answer, outcome)
+        self.note(taken, outcome, answer, rule, took_s=time.perf_counter() - start)
         if answer:
             self._shadow(job, taken.content, answer)
         return outcome
@@ -70,12 +69,17 @@ class Reader:
     def refuse(self, taken: Taken, why: str) -> Outcome:
         """Return the outcome of a job that is not tried again."""
         outcome = Outcome(status=500, body=describe_error(GpupoolError(why), taken.job), instance=self.instance)
-        self._note(taken, outcome, {}, 0.0)
+        self._log(taken, outcome, {}, 0.0)
         with suppress(GpupoolError), self.router.take(taken.job.bid, taken.job.tid, taken.job.id) as plan:
-            self.keep(taken.job, taken.content, self.keeper.rule(plan.cases), {}, outcome, is_deadly=True)
+            self._keep(taken.job, taken.content, self.keeper.rule(plan.cases), {}, outcome, is_deadly=True)
         return outcome
 
-    def keep(
+    def note(self, taken: Taken, outcome: Outcome, answer: dict[str, Any], rule: CasesSpec | None, *, took_s: float) -> None:
+        """Log and count a document that was read, and keep it where it was read badly."""
+        self._log(taken, outcome, answer, took_s)
+        self._keep(taken.job, taken.content, rule, answer, outcome)
+
+    def _keep(
         self,
         job: Job,
         content: bytes,
@@ -126,7 +130,7 @@ class Reader:
         head = {"job": job.id, "trace": job.trace, "bid": job.bid, "tid": job.tid, "name": job.name, "instance": self.instance}
         return msgspec.json.encode({**head, **answer})
 
-    def _note(self, taken: Taken, outcome: Outcome, answer: dict[str, Any], took_s: float) -> None:
+    def _log(self, taken: Taken, outcome: Outcome, answer: dict[str, Any], took_s: float) -> None:
         job, pages = taken.job, answer.get("pages", [])
         lines = [line["text"] for page in pages for line in page["lines"]]
         characters = sum(map(len, lines))

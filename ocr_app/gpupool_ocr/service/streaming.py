@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 
 from gpupool_ocr.engine.documents import describe_page, describe_plan, read_document
 from gpupool_ocr.engine.running import Hears
-from gpupool_ocr.jobs.job import Job, Outcome
+from gpupool_ocr.jobs.job import Job, Outcome, Taken
 from gpupool_ocr.pipeline import Line
 from gpupool_ocr.plans.spec import CasesSpec
 from gpupool_ocr.service.parts import Parts
@@ -57,8 +58,9 @@ async def stream_lines(parts: Parts, caller: Caller, job: Job, content: bytes) -
 def _read(parts: Parts, job: Job, content: bytes, put: Put) -> None:
     """Read a document in a thread, and put its events, until the caller has gone."""
     answer: dict[str, Any] = {"pages": []}
+    start = time.perf_counter()
     rule: CasesSpec | None = None
-    outcome = Outcome(status=200, body=b"")
+    outcome = Outcome(status=200, body=b"", instance=parts.reader.instance)
     try:
         with parts.router.take(job.bid, job.tid, job.id) as plan:
             rule = parts.keeper.rule(plan.cases)
@@ -75,7 +77,8 @@ def _read(parts: Parts, job: Job, content: bytes, put: Put) -> None:
         put({"event": "error", **msgspec.json.decode(outcome.body)})
     finally:
         put(_END)
-        parts.reader.keep(job, content, rule, answer, outcome)
+        taken = Taken(job=job, content=content)
+        parts.reader.note(taken, outcome, answer, rule, took_s=time.perf_counter() - start)
 
 
 def _lines(put: Put) -> Callable[[int], Hears]:

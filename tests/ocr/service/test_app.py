@@ -205,14 +205,17 @@ def test_it_says_how_it_is(client: httpx.Client, parts: Parts) -> None:
     assert {"/v1/recognize", "/v1/batch", "/v1/jobs/{job_id}", "/v1/admin/snapshots"} <= set(described["paths"])
 
 
-def test_the_log_has_a_line_for_each_document_with_numbers_taken_out(client: httpx.Client, home: Path, page: bytes) -> None:
-    answer = post(client, page)
+@pytest.mark.parametrize("mode", ["sync", "stream"])
+def test_the_log_has_a_line_for_each_document_with_numbers_taken_out(
+    client: httpx.Client, home: Path, page: bytes, mode: str
+) -> None:
+    answer = json.loads(post(client, page, mode=mode).text.splitlines()[0])
     deadline = time.monotonic() + 10
-    while answer.json()["job"] not in (text := (home / "log").read_text()):
+    while answer["job"] not in (text := (home / "log").read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    record = next(json.loads(line) for line in text.splitlines() if answer.json()["job"] in line)
-    assert (record["status"], record["characters"], record["trace"]) == (200, len(TEXT), answer.json()["trace"])
+    record = next(json.loads(line) for line in text.splitlines() if answer["job"] in line)
+    assert (record["status"], record["characters"], record["trace"]) == (200, len(TEXT), answer["trace"])
     assert "427965" not in record["text"]
 
 
