@@ -286,10 +286,13 @@ class TestWorkers:
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: agent.service.snapshot.worker_deaths)
         agent.open(broker.lease("s"))
-        told = [line for line in agent.heard("s").splitlines() if line.startswith(("Before", "Admit"))]
-        assert [line.partition(" ")[0] for line in told] == ["Before", "Admit"] * 2
-        assert told[0].endswith('["before",5000,50,3,0]')
-        assert told[2].endswith('["before",6000,55,4,0]')
+
+        def told() -> list[str]:
+            return [line for line in agent.heard("s").splitlines() if line.startswith(("Before", "Admit"))]
+
+        eventually(lambda: [line.partition(" ")[0] for line in told()] == ["Before", "Admit"] * 2)
+        assert told()[0].endswith('["before",5000,50,3,0]')
+        assert told()[2].endswith('["before",6000,55,4,0]')
         eventually(lambda: agent.service.snapshot.used["s"] == (6_000, 55, 4, 0))
 
     def test_workers_see_no_secrets(
