@@ -132,10 +132,10 @@ def test_a_worker_stopped_in_its_turn_delays_the_others_and_is_replaced(
     own_pool: Any, slow_model: bytes, doubling: bytes, until: Any
 ) -> None:
     x = np.ones((768, 768), np.float32)
-    with own_pool.connect() as pool, pool.slice(50, "512MiB") as stuck, pool.slice(50, "256MiB") as other:
+    with own_pool.connect() as pool, pool.slice(50, "512MiB") as stuck, ExitStack() as later:
         slow = stuck.open_model(slow_model)
         (mine,) = own_pool.workers()
-        quick = other.open_model(doubling)
+        quick = later.enter_context(pool.slice(50, "256MiB")).open_model(doubling)
         expected = slow.run({"x": x})[0]
         answers: list[Any] = []
         is_stopped = threading.Event()
