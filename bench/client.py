@@ -211,12 +211,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--only", default=",".join(PARTS), help="which parts, with commas")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"which parts, with commas, of {', '.join(PARTS)}")
     arguments = parser.parse_args()
+    names = arguments.only.split(",")
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"--only: there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if any(os.environ.get(name) != value for name, value in MALLOC.items()):
         os.execve(sys.executable, [sys.executable, "-m", "bench.client", *sys.argv[1:]], {**os.environ, **MALLOC})
     with gpupool.embedded_pool() as pool, pool.slice(compute=100, memory="1GiB", wait=10) as slice_:
-        for name in arguments.only.split(","):
+        for name in names:
             print(f"── {name}", flush=True)
             PARTS[name](slice_, arguments.rounds, arguments.seconds)
 
