@@ -37,7 +37,7 @@ function list(added) {
   if (added) $("cases").append(...fresh);
   else $("cases").replaceChildren(...fresh);
   const count = `${cases.length}${$("more").hidden ? "" : " or more"}`;
-  $("state").textContent = cases.length ? `${count} pages` : "no pages here";
+  $("state").textContent = cases.length ? `${count} ${count === "1" ? "page" : "pages"}` : "no pages here";
   mark();
 }
 
