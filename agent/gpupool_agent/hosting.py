@@ -27,15 +27,16 @@ from gpupool_agent.channel import (
     News,
     Ready,
     Refused,
-    Start,
     ToAgent,
     Use,
 )
+from gpupool_agent.claims import Claims
 from gpupool_agent.core.slices import Admitted, ChangeWorker, Confirmed, Effect, SliceTable, StopWorker
 from gpupool_agent.core.totals import Totals, Used
 from gpupool_agent.core.usage import Holds, UsageBook
 from gpupool_agent.door import Knock
 from gpupool_agent.inventory import Offer
+from gpupool_agent.lodging import Lodging
 from gpupool_agent.supervisor import Supervisor, WorkerProcess
 from gpupool_agent.turns import DeviceTurns
 from gpupool_wire.errors import ErrorInfo, GpupoolError, LimitExceeded, WorkerLost
@@ -50,20 +51,6 @@ START_NS = 30_000_000_000
 #: Clients that may wait for one worker to start.
 MAX_WAITING = 256
 TICKET_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lodging:
-    """What every worker of this node is started with."""
-
-    node: str
-    bind_host: str
-    advertise_host: str
-    port_first: int
-    port_last: int
-    cache_dir: str
-    cache_bytes: int
-    encrypt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +107,7 @@ class Hosting:
         self._hosted: dict[str, _Hosted] = {}
         #: What slices have used since they were granted.
         self.totals = Totals()
-        #: Slices that have a claim on turns, and on which device.
-        self._claimed: dict[str, str] = {}
+        self._claims = Claims(turns)
         self.starts = 0
         self.deaths = 0
 
@@ -153,48 +139,16 @@ class Hosting:
     def _start(self, admitted: Admitted, now_ns: int) -> _Hosted:
         assignment = admitted.assignment
         offer = self._offers[assignment.device]
-        worker = self._supervisor.start(self._start_message(assignment, offer), offer.environment, now_ns)
+        worker = self._supervisor.start(self._lodging.start_of(assignment, offer), offer.environment, now_ns)
         worker.epoch = assignment.epoch
         hosted = _Hosted(assignment=assignment, worker=worker, is_confirmed=admitted.confirmed, memory_mib=assignment.memory_mib)
         self._hosted[assignment.slice_id] = hosted
         self._turns[assignment.device].watch(worker)
         if admitted.confirmed:
-            self._claim(assignment)
+            self._claims.begin(assignment)
         self.starts += 1
         _tell(logging.INFO, "worker_started", worker, f"on {assignment.device}")
         return hosted
-
-    def _start_message(self, assignment: Assignment, offer: Offer) -> Start:
-        lodging = self._lodging
-        return Start(
-            slice_id=assignment.slice_id,
-            tenant=assignment.tenant,
-            node=lodging.node,
-            device=assignment.device,
-            kind=offer.info.kind,
-            device_index=offer.index,
-            memory_mib=assignment.memory_mib,
-            compute_pct=assignment.compute_pct,
-            policy=assignment.policy,
-            bind_host=lodging.bind_host,
-            port_first=lodging.port_first,
-            port_last=lodging.port_last,
-            advertise_host=lodging.advertise_host,
-            cache_dir=lodging.cache_dir,
-            cache_bytes=lodging.cache_bytes,
-            scratch_dir="set by the supervisor",
-            encrypt=lodging.encrypt,
-        )
-
-    def _claim(self, assignment: Assignment) -> None:
-        """Give the slice its claim on turns. Only the broker's word does: it keeps the sum of claims within the device.
-
-        The claim stays, with what the slice owes, until the slice ends: a worker that dies pays no debts.
-        """
-        if assignment.slice_id not in self._claimed:
-            self._claimed[assignment.slice_id] = assignment.device
-            self._turns[assignment.device].claim(assignment.slice_id, assignment.compute_pct, assignment.policy)
-            self._turns[assignment.device].pause(assignment.slice_id, assignment.is_paused)
 
     def _let_in(self, hosted: _Hosted, now_ns: int) -> None:
         if hosted.ready is None or not hosted.is_confirmed:
@@ -227,8 +181,7 @@ class Hosting:
         for effect in effects:
             match effect:
                 case StopWorker(slice_id=slice_id, error=error):
-                    if (device := self._claimed.pop(slice_id, None)) is not None:
-                        self._turns[device].disclaim(slice_id)
+                    self._claims.end(slice_id)
                     self.totals.end(slice_id)
                     self._stop(slice_id, error, now_ns)
                 case ChangeWorker(assignment=assignment):
@@ -247,10 +200,7 @@ class Hosting:
         _tell(logging.INFO, "worker_stopped", hosted.worker, error.message if error else "nobody uses it")
 
     def _change(self, assignment: Assignment) -> None:
-        if assignment.slice_id in self._claimed:
-            # Compute cannot be refused: it holds from the next turn on.
-            self._turns[assignment.device].resize(assignment.slice_id, assignment.compute_pct, assignment.policy)
-            self._turns[assignment.device].pause(assignment.slice_id, assignment.is_paused)
+        self._claims.change(assignment)
         if (hosted := self._hosted.get(assignment.slice_id)) is None:
             return
         before = hosted.assignment
@@ -308,7 +258,7 @@ class Hosting:
         if hosted is not None and not hosted.is_confirmed:
             hosted.is_confirmed = True
             self._take_over(hosted, assignment)
-            self._claim(assignment)
+            self._claims.begin(assignment)
             self._let_in(hosted, now_ns)
 
     # ── workers ──────

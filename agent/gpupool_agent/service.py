@@ -29,8 +29,9 @@ from gpupool_agent.core.uplink import Effect as UplinkEffect
 from gpupool_agent.core.usage import Lately, UsageBook
 from gpupool_agent.door import Door, LeaseCheck
 from gpupool_agent.energy import unread
-from gpupool_agent.hosting import Hosting, Lodging
+from gpupool_agent.hosting import Hosting
 from gpupool_agent.inventory import Offer
+from gpupool_agent.lodging import Lodging
 from gpupool_agent.metrics import Snapshot
 from gpupool_agent.settings import AgentSettings
 from gpupool_agent.state import AgentState
