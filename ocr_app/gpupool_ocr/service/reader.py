@@ -71,26 +71,16 @@ class Reader:
         outcome = Outcome(status=500, body=describe_error(GpupoolError(why), taken.job), instance=self.instance)
         self._log(taken, outcome, {}, 0.0)
         with suppress(GpupoolError), self.router.take(taken.job.bid, taken.job.tid, taken.job.id) as plan:
-            self._keep(taken.job, taken.content, self.keeper.rule(plan.cases), {}, outcome, is_deadly=True)
+            self._keep(self.seen(taken.job, taken.content, self.keeper.rule(plan.cases), {}, outcome, is_deadly=True))
         return outcome
 
     def note(self, taken: Taken, outcome: Outcome, answer: dict[str, Any], rule: CasesSpec | None, *, took_s: float) -> None:
         """Log and count a document that was read, and keep it where it was read badly."""
         self._log(taken, outcome, answer, took_s)
-        self._keep(taken.job, taken.content, rule, answer, outcome)
+        self._keep(self.seen(taken.job, taken.content, rule, answer, outcome))
 
-    def _keep(
-        self,
-        job: Job,
-        content: bytes,
-        rule: CasesSpec | None,
-        answer: Mapping[str, Any],
-        outcome: Outcome,
-        *,
-        is_deadly: bool = False,
-    ) -> None:
+    def _keep(self, seen: Seen | None) -> None:
         """Offer a document to the keeper of bad cases, where its rule and its sender let it be kept."""
-        seen = self.seen(job, content, rule, answer, outcome, is_deadly=is_deadly)
         if seen is not None:
             self.keeper.offer(seen)
 
